@@ -1,0 +1,122 @@
+/**
+ * The typed statement of the addon's *memory* target (`addon/memory/`): shared regions, CRC32C, the beat
+ * thread, the sampler thread. It needs neither RDMA nor root, and exists on every machine.
+ */
+import type { AddonBase } from './load.js'
+
+export interface SharedMemoryOptions {
+  /** Create the file and allocate it in full (fallocate), or make a sealed memfd where `memfd` is set. */
+  readonly create?: boolean
+  /** File, DAX device, or, for a memfd, the name shown in /proc. */
+  readonly path: string
+  readonly memfd?: boolean
+  /** Length in bytes; needed to create, and otherwise a lower bound that is checked. */
+  readonly length?: number
+  /** Map writable. Default true. */
+  readonly writable?: boolean
+  /** Back a memfd by huge pages of 2 MiB. */
+  readonly hugePages?: boolean
+  /** Permission bits of a created file. Default 0o600. */
+  readonly mode?: number
+}
+
+/**
+ * A shared mapping as an ArrayBuffer. The pages stay mapped while a beat thread, a sampler or a memory region
+ * uses them, whenever `close` is called.
+ */
+export interface SharedMemory {
+  readonly buffer: ArrayBuffer
+  /** In bytes. */
+  readonly length: number
+  readonly path: string
+  /** Descriptor of the mapped file, owned by this object. */
+  readonly fd: number
+  /** Locks the pages in memory. Returns null, or why it could not (then only a warning is due). */
+  pin(): string | null
+  /**
+   * Takes an open-file-description lock on a byte range, without waiting. The kernel releases it when this
+   * object is closed or its process dies in any way, so that it is never held by a dead holder.
+   * @returns whether the lock is held now.
+   */
+  lockBytes(offset: number, length: number): boolean
+  unlockBytes(offset: number, length: number): void
+  /** Does somebody else hold a lock on any of these bytes? */
+  isLocked(offset: number, length: number): boolean
+  /** Detaches the ArrayBuffer (its length becomes 0) and unmaps when nobody uses the pages. Idempotent. */
+  close(): void
+}
+
+/** Reads a file that another process may truncate at any time: by pread, never by a mapping, so no SIGBUS. */
+export interface FileReader {
+  readonly path: string
+  /** Current length of the file, in bytes. */
+  length(): number
+  /**
+   * Reads ranges, given as [offset, length, position in target] triples, in one call.
+   * @returns 0, or the errno of the first that failed (a read past the end gives ENODATA).
+   */
+  read(triples: Float64Array, count: number, target: Uint8Array): number
+  /**
+   * Compare-and-swap on an aligned 8-byte word of a short-lived checked mapping of the page.
+   * @throws SYSTEM_CALL_FAILED, OUT_OF_RANGE
+   */
+  compareAndSwap(offset: number, expected: bigint, desired: bigint): bigint
+  close(): void
+}
+
+export interface BeatThreadOptions {
+  readonly memory: SharedMemory
+  /** Offset of the 4-byte counter to advance. */
+  readonly counterOffset: number
+  /** The thread stops beating when the 4-byte word here reaches `fenceLimit` (0 = never). */
+  readonly fenceOffset: number
+  readonly fenceLimit: number
+  readonly intervalUs: number
+}
+
+/** A native thread that advances a counter, by real-time priority and with locked memory where permitted. */
+export interface BeatThread {
+  /** What was not permitted, in words fit for a log; empty where all was. */
+  readonly warnings: readonly string[]
+  readonly beats: number
+  readonly fenced: boolean
+  close(): void
+}
+
+/** One cell as the native sampler takes it; positions are offsets into the target's buffer of sampled bytes. */
+export interface SamplerCell {
+  readonly counterPosition: number
+  /** -1 where the counter always has to move. */
+  readonly pendingPosition: number
+  readonly deadlineUs: number
+}
+
+/** Packed events: [kind, target, cell, counter, sinceUs, atUs, status] each; kinds as in `samplerEventKinds`. */
+export type SamplerListener = (events: Float64Array) => void
+export const samplerEventKinds = ['stalled', 'moved', 'unreachable', 'reachable'] as const
+export const samplerEventFields = 7
+
+/** What a sampler tells of one target: [reachable, rounds, failedRounds, maxLatenessUs, lastRoundTripUs, meanRoundTripUs], then per cell [counter, pending, ageUs, stalled]. */
+export const samplerHeadFields = 6
+export const samplerCellFields = 4
+
+/** A native thread that samples many targets, each at an interval of its own, with absolute timers. */
+export interface Sampler {
+  /** Offsets and lengths are pairs into the source; they are read one after another into one buffer. */
+  add(source: FileReader, pairs: Float64Array, cells: readonly SamplerCell[], intervalUs: number, unreachableAfterUs: number): number
+  update(target: number, pairs: Float64Array, cells: readonly SamplerCell[], intervalUs: number, unreachableAfterUs: number): void
+  remove(target: number): void
+  state(target: number): Float64Array
+  close(): void
+}
+
+export interface MemoryAddon extends AddonBase {
+  /** CRC32C (Castagnoli) of `length` bytes from `offset` on, continuing from `seed`; by SSE4.2 or ARMv8 where present. */
+  crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number
+  /** CLOCK_MONOTONIC in microseconds: the clock of the sampler's events. */
+  monotonicUs(): number
+  readonly SharedMemory: new (options: SharedMemoryOptions) => SharedMemory
+  readonly FileReader: new (path: string) => FileReader
+  readonly BeatThread: new (options: BeatThreadOptions) => BeatThread
+  readonly Sampler: new (listener: SamplerListener) => Sampler
+}

@@ -1,0 +1,50 @@
+/**
+ * The words of the control page: the only remotely writable memory, moved on by compare-and-swap alone.
+ *
+ * A box's **fence** word is the highest generation of the box that is fenced: its owner is fenced when the word
+ * has reached the owner's generation, and a later owner is not, so nobody ever has to reset it. The node's
+ * fence word is 0 or 1 and holds for the region's whole life.
+ *
+ * A **claim** word says who recovers which generation, and how far:
+ *
+ *     bits 0–7 step | 8–23 term | 24–39 recoverer | 40–63 generation (low 24 bits)
+ */
+
+/** Steps of a recovery in their order; a claim word carries the index of one of the last four. */
+export const recoverySteps = ['suspected', 'fenced', 'claimed', 'extracted', 'adopted', 'announced'] as const
+export type RecoveryStep = (typeof recoverySteps)[number]
+export type ClaimStep = Exclude<RecoveryStep, 'suspected' | 'fenced'>
+
+/** Fences every generation; for a box whose directory entry cannot be trusted. */
+export const fenceAll = 0xffff_ffff
+/** The node's own fence word, once fenced. */
+export const nodeGeneration = 1
+
+export interface Claim {
+  /** Number of the recovering node, 1 to 65535 (`nodeNumber`). */
+  readonly recoverer: number
+  /** Counts the recoverers of this generation, from 1. */
+  readonly term: number
+  readonly step: ClaimStep
+  /** Low 24 bits of the generation that is being recovered. */
+  readonly generation: number
+}
+
+export const claimGeneration = (generation: number): number => generation & 0xff_ffff
+
+export function encodeClaim(claim: Claim): bigint {
+  return (
+    BigInt(recoverySteps.indexOf(claim.step)) |
+    (BigInt(claim.term & 0xffff) << 8n) |
+    (BigInt(claim.recoverer & 0xffff) << 24n) |
+    (BigInt(claimGeneration(claim.generation)) << 40n)
+  )
+}
+
+/** Undefined where the word is 0 or holds no claim at all. */
+export function decodeClaim(word: bigint): Claim | undefined {
+  const step = recoverySteps[Number(word & 0xffn)]
+  const recoverer = Number((word >> 24n) & 0xffffn)
+  if (step === undefined || step === 'suspected' || step === 'fenced' || recoverer === 0) return undefined
+  return { step, recoverer, term: Number((word >> 8n) & 0xffffn), generation: Number(word >> 40n) }
+}

@@ -1,0 +1,211 @@
+/**
+ * Reads a region over any RemoteMemory. Every byte is taken as hostile: bounds and totals are checked before
+ * anything is asked for, and what is damaged is counted and skipped, never at the cost of its neighbours.
+ */
+import { BackdoorsError } from '../errors.js'
+import type { MemoryRange, RemoteMemory } from '../fabric/remote-memory.js'
+import { allSafeguards, type Safeguards } from '../safeguards.js'
+import { decodeDirectoryEntry, type DirectoryEntry } from './directory.js'
+import { decodeHeader, type RegionHeader } from './header.js'
+import { boxOffset, directoryEntry, header as headerAt, indexEntry, sensorCell } from './layout.js'
+import { boxSeed } from './seed.js'
+import { decodeSensor, type SensorReading } from './sensor-cell.js'
+import { decodeIndexEntry, type SessionIndexEntry, type Slot } from './session-index.js'
+import { decodeRecord, type SessionVersion } from './session-record.js'
+
+/** @throws BackdoorsError REGION_CORRUPT, LAYOUT_UNSUPPORTED, REGION_TRUNCATED, and what reading throws */
+export async function readHeader(memory: RemoteMemory): Promise<RegionHeader> {
+  const decoded = decodeHeader(await memory.read(headerAt.offset, headerAt.bytes), { peer: memory.peer })
+  if (decoded.plan.regionBytes > memory.length) {
+    throw new BackdoorsError('REGION_TRUNCATED', `Node ${memory.peer} lends ${memory.length} of its region's ${decoded.plan.regionBytes} bytes.`, { peer: memory.peer, length: memory.length })
+  }
+  return decoded
+}
+
+/** One entry for each box; undefined where it is corrupt. */
+export async function readDirectory(memory: RemoteMemory, { plan }: RegionHeader): Promise<(DirectoryEntry | undefined)[]> {
+  const bytes = await memory.read(plan.directoryOffset, plan.boxCount * directoryEntry.bytes)
+  return Array.from({ length: plan.boxCount }, (_, box) =>
+    decodeDirectoryEntry(bytes.subarray(box * directoryEntry.bytes, (box + 1) * directoryEntry.bytes)),
+  )
+}
+
+export interface BoxSensors {
+  readonly sensors: SensorReading[]
+  readonly corrupt: number
+}
+
+/** The sensors of several boxes, in the order asked for. */
+export async function readSensors(memory: RemoteMemory, { plan, incarnation }: RegionHeader, boxes: readonly number[]): Promise<BoxSensors[]> {
+  const bytes = plan.sensorsPerBox * sensorCell.bytes
+  const cells = await memory.readMany(boxes.map((box) => ({ offset: boxOffset(plan, box), length: bytes })))
+  return cells.map((block, i) => {
+    const seed = boxSeed(incarnation, boxes[i] as number)
+    const sensors: SensorReading[] = []
+    let corrupt = 0
+    for (let cell = 0; cell < plan.sensorsPerBox; cell++) {
+      const found = decodeSensor(block.subarray(cell * sensorCell.bytes, (cell + 1) * sensorCell.bytes), seed, cell)
+      if (found === 'corrupt') corrupt++
+      else if (found) sensors.push(found)
+    }
+    return { sensors, corrupt }
+  })
+}
+
+/** A session as it came out of a box. */
+export interface ExtractedSession extends SessionVersion {
+  /** What is left of its time to live, in milliseconds; 0 = without end. */
+  readonly remainingMs: number
+  /** The newest version failed its CRC, and this is the one before it. */
+  readonly stale: boolean
+}
+
+export interface Extraction {
+  readonly sessions: ExtractedSession[]
+  /** Past their time to live. */
+  readonly expired: number
+  /** Entries of which no version is valid: damage, or a first commit that death cut short. */
+  readonly corrupt: number
+  /** Read operations and bytes that it took. */
+  readonly reads: number
+  readonly bytes: number
+}
+
+/** Bytes asked for at a time; bounds the memory an extraction takes, and still fills a wire. */
+const batchBytes = 8 << 20
+const indexChunkEntries = 32768
+
+interface Wanted {
+  readonly entry: SessionIndexEntry
+  readonly range: MemoryRange
+  /** Position among the entry's slots, the current one being 0. */
+  readonly slot: number
+}
+
+/**
+ * All live sessions of a box: its index, then only what the index says is alive, in batches. The box must be
+ * fenced, or what is found is merely a glance.
+ * @throws BackdoorsError what reading throws: without the memory there is nothing to return
+ */
+export async function readSessions(memory: RemoteMemory, header: RegionHeader, box: number, safeguards: Safeguards = allSafeguards): Promise<Extraction> {
+  const reader = new SessionReader(memory, header, box, safeguards)
+  await reader.run()
+  return reader.result()
+}
+
+class SessionReader {
+  readonly #newest = new Map<string, { version: SessionVersion; stale: boolean }>()
+  readonly #found = new Set<SessionIndexEntry>()
+  readonly #heapStart: number
+  readonly #indexStart: number
+  readonly #seed: number
+  #corrupt = 0
+  #reads = 0
+  #bytes = 0
+  #budget: number
+
+  constructor(
+    private readonly memory: RemoteMemory,
+    private readonly header: RegionHeader,
+    box: number,
+    private readonly safeguards: Safeguards,
+  ) {
+    const start = boxOffset(header.plan, box)
+    this.#heapStart = start + header.plan.heapInBox
+    this.#indexStart = start + header.plan.indexInBox
+    this.#seed = boxSeed(header.incarnation, box)
+    // Versions do not overlap, so honest ones never add up to more than the heap, nor twice that with doubts.
+    this.#budget = 2 * header.plan.heapBytes
+  }
+
+  async run(): Promise<void> {
+    const { sessionsPerBox, heapBytes } = this.header.plan
+    for (let first = 0; first < sessionsPerBox; first += indexChunkEntries) {
+      const count = Math.min(indexChunkEntries, sessionsPerBox - first)
+      const index = await this.memory.read(this.#indexStart + first * indexEntry.bytes, count * indexEntry.bytes)
+      this.#reads++
+      this.#bytes += index.length
+      const entries: SessionIndexEntry[] = []
+      for (let position = 0; position < count; position++) {
+        const entry = decodeIndexEntry(index, position, this.#seed, heapBytes)
+        if (entry.state === 'live' || entry.state === 'doubtful') entries.push(entry)
+      }
+      await this.#readEntries(entries)
+    }
+  }
+
+  result(): Extraction {
+    const found = [...this.#newest.values()]
+    // The dead node's own clock, as far as checked bytes tell it: no session expires too early by it.
+    const nowMs = found.reduce((latest, { version }) => Math.max(latest, version.committedAtMs), 0)
+    const sessions: ExtractedSession[] = []
+    for (const { version, stale } of found) {
+      const remainingMs = version.ttlMs === 0 ? 0 : version.committedAtMs + version.ttlMs - nowMs
+      if (version.ttlMs === 0 || remainingMs > 0) sessions.push({ ...version, remainingMs, stale })
+    }
+    return { sessions, expired: found.length - sessions.length, corrupt: this.#corrupt, reads: this.#reads, bytes: this.#bytes }
+  }
+
+  async #readEntries(entries: readonly SessionIndexEntry[]): Promise<void> {
+    const first = entries.flatMap((entry) => (entry.state === 'live' ? [this.#want(entry, 0)] : entry.slots.map((_, slot) => this.#want(entry, slot))))
+    const failed = await this.#readWanted(first)
+    // A live entry whose current version fails is read again, whole, with its other version beside it.
+    const again = failed.filter(({ entry }) => entry.state === 'live').flatMap(({ entry }) => entry.slots.map((_, slot) => this.#want(entry, slot, true)))
+    await this.#readWanted(again)
+    for (const entry of entries) if (entry.slots.length > 0 && !this.#found.has(entry)) this.#corrupt++
+    this.#found.clear()
+  }
+
+  #want(entry: SessionIndexEntry, slot: number, whole = false): Wanted {
+    const at = entry.slots[slot] as Slot
+    const length = entry.state === 'live' && slot === 0 && !whole ? entry.recordBytes : at.bytes
+    return { entry, slot, range: { offset: this.#heapStart + at.offset, length } }
+  }
+
+  /** Reads and decodes in batches. @returns those that held no valid version */
+  async #readWanted(wanted: readonly Wanted[]): Promise<Wanted[]> {
+    const failed: Wanted[] = []
+    let batch: Wanted[] = []
+    let bytes = 0
+    for (const want of wanted) {
+      if (this.#budget < want.range.length) {
+        failed.push(want)
+        continue
+      }
+      this.#budget -= want.range.length
+      batch.push(want)
+      bytes += want.range.length
+      if (bytes < batchBytes) continue
+      await this.#readBatch(batch, failed)
+      batch = []
+      bytes = 0
+    }
+    if (batch.length > 0) await this.#readBatch(batch, failed)
+    return failed
+  }
+
+  async #readBatch(batch: readonly Wanted[], failed: Wanted[]): Promise<void> {
+    const blocks = await this.memory.readMany(batch.map(({ range }) => range))
+    this.#reads += batch.length
+    for (const [i, want] of batch.entries()) {
+      const block = blocks[i] as Uint8Array
+      this.#bytes += block.length
+      const version = decodeRecord(block, this.#seed, this.safeguards.crc)
+      if (version && this.#isExpected(want, version)) this.#keep(want, version)
+      else failed.push(want)
+    }
+  }
+
+  /** Does a certain entry's current slot hold the very version that the entry names? */
+  #isExpected({ entry, slot }: Wanted, version: SessionVersion): boolean {
+    return entry.state !== 'live' || slot !== 0 || !this.safeguards.crc || version.sequence % 0x1_0000_0000 === entry.sequence
+  }
+
+  #keep({ entry, slot }: Wanted, version: SessionVersion): void {
+    this.#found.add(entry)
+    const key = `${version.store}\0${version.id}`
+    const known = this.#newest.get(key)
+    if (known && known.version.sequence >= version.sequence) return
+    this.#newest.set(key, { version, stale: entry.state === 'live' && slot !== 0 })
+  }
+}

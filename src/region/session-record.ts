@@ -1,0 +1,88 @@
+import { crc32c } from '../native/crc32c.js'
+import { maxNameBytes, maxSessionIdBytes, record as at } from './layout.js'
+import { decodeText, viewOf } from './text.js'
+
+/** Where a session was before it was adopted: what keeps it from being adopted twice. */
+export interface SessionOrigin {
+  readonly node: string
+  readonly incarnation: bigint
+  readonly box: number
+  readonly sequence: number
+}
+
+/** One version of a session, as found valid in a box. */
+export interface SessionVersion {
+  readonly store: string
+  readonly id: string
+  readonly sequence: number
+  readonly schemaVersion: number
+  /** Milliseconds of the committing node's monotonic clock. */
+  readonly committedAtMs: number
+  /** 0 = without end. */
+  readonly ttlMs: number
+  readonly origin: SessionOrigin | undefined
+  /** A view into the bytes the record was decoded from. */
+  readonly payload: Uint8Array
+}
+
+const originFixedBytes = 20
+
+/** Incarnation u64, sequence u64, box u32, then the node's name. */
+export function encodeOrigin(origin: SessionOrigin): Uint8Array {
+  const name = new TextEncoder().encode(origin.node)
+  const bytes = new Uint8Array(originFixedBytes + name.length)
+  const view = viewOf(bytes)
+  view.setBigUint64(0, origin.incarnation, true)
+  view.setBigUint64(8, BigInt(origin.sequence), true)
+  view.setUint32(16, origin.box, true)
+  bytes.set(name, originFixedBytes)
+  return bytes
+}
+
+function decodeOrigin(bytes: Uint8Array): SessionOrigin | undefined {
+  if (bytes.length <= originFixedBytes || bytes.length > originFixedBytes + maxNameBytes) return undefined
+  const view = viewOf(bytes)
+  const node = decodeText(bytes, originFixedBytes, bytes.length - originFixedBytes)
+  const sequence = Number(view.getBigUint64(8, true))
+  if (!node || !Number.isSafeInteger(sequence)) return undefined
+  return { node, incarnation: view.getBigUint64(0, true), box: view.getUint32(16, true), sequence }
+}
+
+/** One text for each origin, for sets and maps. */
+export const originKey = (origin: SessionOrigin, store: string, id: string): string =>
+  [origin.node, origin.incarnation.toString(16), origin.box, origin.sequence, store, id].join('\0')
+
+/**
+ * Decodes and checks the record at the start of `bytes`, which may be anything.
+ * @param verifyCrc off only to show what the check is worth (`safeguards.ts`)
+ * @returns undefined where there is no valid record
+ */
+export function decodeRecord(bytes: Uint8Array, seed: number, verifyCrc = true): SessionVersion | undefined {
+  if (bytes.length < at.headerBytes) return undefined
+  const view = viewOf(bytes)
+  const storeBytes = view.getUint16(at.storeBytes, true)
+  const sessionIdBytes = view.getUint16(at.sessionIdBytes, true)
+  const originBytes = view.getUint16(at.originBytes, true)
+  const payloadBytes = view.getUint32(at.payloadBytes, true)
+  const total = at.headerBytes + storeBytes + sessionIdBytes + originBytes + payloadBytes
+  if (total > bytes.length || storeBytes > maxNameBytes || sessionIdBytes > maxSessionIdBytes) return undefined
+  if (verifyCrc && view.getUint32(at.crc, true) !== crc32c(bytes, 4, total - 4, seed)) return undefined
+  const originAt = at.headerBytes + storeBytes + sessionIdBytes
+  const store = decodeText(bytes, at.headerBytes, storeBytes)
+  const id = decodeText(bytes, at.headerBytes + storeBytes, sessionIdBytes)
+  const origin = originBytes === 0 ? undefined : decodeOrigin(bytes.subarray(originAt, originAt + originBytes))
+  const sequence = Number(view.getBigUint64(at.sequence, true))
+  const committedAtMs = Number(view.getBigUint64(at.committedAtMs, true))
+  const sound = Number.isSafeInteger(sequence) && Number.isSafeInteger(committedAtMs) && (originBytes === 0 || origin !== undefined)
+  if (!store || !id || !sound) return undefined
+  return {
+    store,
+    id,
+    sequence,
+    schemaVersion: view.getUint32(at.schemaVersion, true),
+    committedAtMs,
+    ttlMs: view.getUint32(at.ttlMs, true),
+    origin,
+    payload: bytes.subarray(originAt + originBytes, total),
+  }
+}
