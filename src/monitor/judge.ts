@@ -1,0 +1,45 @@
+/** The detector: a pure function from what was observed to a verdict. */
+import type { BoxVerdict, Judgement, NodeVerdict, Observation, ObservedBox, ObservedSensor } from './verdict.js'
+
+/**
+ * Undefined where the observation does not decide yet: the OS sensor has stopped, and the servers' sensors have
+ * neither stopped nor moved for long enough after it.
+ */
+export function judge(observation: Observation): Judgement | undefined {
+  if (!observation.reachable) return { node: judgeUnreachable(observation), boxes: [] }
+  const { osSensor, boxes } = observation
+  if (osSensor?.stalled) {
+    const node = judgeStalled(osSensor, boxes)
+    return node && { node, boxes: [] }
+  }
+  const node: NodeVerdict = { kind: 'alive', seen: osSensor ? 'the OS sensor moves' : 'reads succeed' }
+  return { node, boxes: boxes.map(judgeBox) }
+}
+
+function judgeUnreachable({ control, status }: Observation): NodeVerdict {
+  const reads = `reads fail (${status ?? 'no answer'})`
+  if (control === 'reset' || control === 'connected') {
+    return { kind: 'daemon-lost', seen: `${reads}, and the machine still answers` }
+  }
+  return { kind: 'unreachable', seen: control === 'silent' ? `${reads}, and the machine answers nothing` : reads }
+}
+
+function judgeStalled(osSensor: ObservedSensor, boxes: readonly ObservedBox[]): NodeVerdict | undefined {
+  const sensors = boxes.filter((box) => !box.exited).flatMap((box) => box.sensors.filter((sensor) => sensor.pending !== 0))
+  // A sensor that moved a whole OS deadline after the OS sensor's last move belongs to a machine that runs.
+  const moved = sensors.find((sensor) => osSensor.ageUs - sensor.ageUs > osSensor.deadlineUs)
+  const stopped = `the OS sensor has not moved for ${osSensor.ageUs} µs (deadline ${osSensor.deadlineUs} µs)`
+  if (moved) return { kind: 'daemon-stalled', seen: `${stopped}, but ${moved.name} moves`, sensor: osSensor }
+  if (!sensors.every((sensor) => sensor.stalled)) return undefined
+  const others = sensors.length === 0 ? 'no server beats' : `none of ${sensors.length} server sensors moves`
+  return { kind: 'os-stalled', seen: `${stopped}, and ${others}`, sensor: osSensor }
+}
+
+function judgeBox({ box, name, generation, exited, sensors }: ObservedBox): BoxVerdict {
+  const subject = { box, name, generation }
+  if (exited) return { ...subject, kind: 'app-exited', seen: 'the daemon has marked the process as gone' }
+  const stalled = sensors.find((sensor) => sensor.stalled)
+  if (!stalled) return { ...subject, kind: 'alive', seen: 'its sensors move or have nothing to do' }
+  const seen = `${stalled.name} has not moved for ${stalled.ageUs} µs (deadline ${stalled.deadlineUs} µs) while the OS sensor moves`
+  return { ...subject, kind: 'app-stalled', seen, sensor: stalled }
+}

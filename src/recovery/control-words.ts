@@ -1,0 +1,82 @@
+/** Fencing and claiming: compare-and-swap on the control page of the node that failed. */
+import { BackdoorsError } from '../errors.js'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
+import { claimGeneration, decodeClaim, encodeClaim, type Claim, type ClaimStep } from '../region/control.js'
+import { control, controlPairOffset } from '../region/layout.js'
+
+/** A word that others move too is tried this often before that is an error. */
+const maxTries = 64
+
+/**
+ * Raises a fence word to `generation`, if it is not that high already. When this resolves, everything that is
+ * read afterwards by the same path was written before the owner could see the fence, or will never be
+ * acknowledged by it.
+ * @returns the word as it was before
+ * @throws BackdoorsError FENCE_FAILED, and what compare-and-swap throws
+ */
+export async function raiseFence(memory: RemoteMemory, box: number | 'node', generation: number): Promise<number> {
+  const offset = controlPairOffset(box) + control.fence
+  let expected = 0n
+  for (let attempt = 0; attempt < maxTries; attempt++) {
+    if (expected >= BigInt(generation)) return Number(expected)
+    const before = await memory.compareAndSwap(offset, expected, BigInt(generation))
+    if (before === expected) return Number(before)
+    expected = before
+  }
+  throw new BackdoorsError('FENCE_FAILED', `The fence word of ${memory.peer} would not hold still for ${maxTries} tries: its memory is being written over.`, { peer: memory.peer, offset })
+}
+
+/** The recovery of one generation, as this node holds it. */
+export class ClaimHolder {
+  readonly #offset: number
+  #claim: Claim
+
+  private constructor(
+    private readonly memory: RemoteMemory,
+    private readonly box: number | 'node',
+    claim: Claim,
+    private readonly obeyed: boolean,
+  ) {
+    this.#claim = claim
+    this.#offset = controlPairOffset(box) + control.claim
+  }
+
+  get step(): ClaimStep {
+    return this.#claim.step
+  }
+
+  /**
+   * Claims the recovery of `generation` for `recoverer`: one compare-and-swap decides among all who try. A claim
+   * that this recoverer already holds is taken up where it stands.
+   * @param obeyed false only to show what the claim is worth (`safeguards.ts`)
+   * @throws BackdoorsError ALREADY_CLAIMED, and what compare-and-swap throws
+   */
+  static async take(memory: RemoteMemory, box: number | 'node', generation: number, recoverer: number, obeyed = true): Promise<ClaimHolder> {
+    const wanted: Claim = { recoverer, term: 1, step: 'claimed', generation: claimGeneration(generation) }
+    const offset = controlPairOffset(box) + control.claim
+    let expected = 0n
+    for (let attempt = 0; attempt < maxTries; attempt++) {
+      const before = await memory.compareAndSwap(offset, expected, encodeClaim(wanted))
+      if (before === expected || !obeyed) return new ClaimHolder(memory, box, wanted, obeyed)
+      const held = decodeClaim(before)
+      if (held?.generation === wanted.generation) {
+        if (held.recoverer === recoverer) return new ClaimHolder(memory, box, held, obeyed)
+        throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} already (step ${held.step}).`, { peer: memory.peer, offset })
+      }
+      expected = before
+    }
+    throw new BackdoorsError('FENCE_FAILED', `The claim word of ${describe(memory.peer, box)} would not hold still for ${maxTries} tries: its memory is being written over.`, { peer: memory.peer, offset })
+  }
+
+  /** @throws BackdoorsError CLAIM_LOST where another has moved the word: whatever was not adopted is theirs */
+  async advance(step: ClaimStep): Promise<void> {
+    const next: Claim = { ...this.#claim, step }
+    const before = await this.memory.compareAndSwap(this.#offset, encodeClaim(this.#claim), encodeClaim(next))
+    if (before !== encodeClaim(this.#claim) && this.obeyed) {
+      throw new BackdoorsError('CLAIM_LOST', `The claim on ${describe(this.memory.peer, this.box)} was taken over before step ${step}.`, { peer: this.memory.peer, offset: this.#offset })
+    }
+    this.#claim = next
+  }
+}
+
+const describe = (peer: string, box: number | 'node'): string => (box === 'node' ? `node ${peer}` : `box ${box} of node ${peer}`)

@@ -1,0 +1,224 @@
+/**
+ * The recovery of one box or of a whole node: suspected → fenced → claimed → extracted → adopted → announced.
+ * Each step can be run again; the claim word in the dead node's memory says how far it came.
+ */
+import { BackdoorsError, isBackdoorsError } from '../errors.js'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
+import { fenceAll, nodeGeneration, recoverySteps, type ClaimStep, type RecoveryStep } from '../region/control.js'
+import type { RegionHeader } from '../region/header.js'
+import { readDirectory, readSessions, type ExtractedSession, type Extraction } from '../region/region-reader.js'
+import type { SessionOrigin } from '../region/session-record.js'
+import { allSafeguards, type Safeguards } from '../safeguards.js'
+import { ClaimHolder, raiseFence } from './control-words.js'
+
+export type RecoveryTarget =
+  | { readonly kind: 'node' }
+  | { readonly kind: 'box'; readonly box: number; readonly generation: number }
+
+/** A session on its way to its new home. */
+export interface RecoveredSession extends ExtractedSession {
+  readonly origin: SessionOrigin
+}
+
+export interface AdoptionResult {
+  readonly adopted: number
+  /** Were here already, from an earlier run of the same recovery. */
+  readonly known: number
+  /** Found no room: they stay in the dead node's memory. */
+  readonly refused: number
+}
+
+export interface RecoveryOptions {
+  /** The dead node's lent region, on the queue pair that was kept for this. */
+  readonly memory: RemoteMemory
+  readonly header: RegionHeader
+  readonly target: RecoveryTarget
+  /** This node's number (1 to 65535) for claim words. */
+  readonly recoverer: number
+  /** Commits the sessions into this node's own region. They must not be served before `announce` is called. */
+  readonly adopt: (sessions: readonly RecoveredSession[]) => Promise<AdoptionResult>
+  /** Further fencing, run before the claim. A rejection ends the recovery. */
+  readonly fenceExternally?: () => Promise<void>
+  /** Lets the sessions be served, and moves the clients here. */
+  readonly announce: (report: RecoveryReport) => Promise<void>
+  readonly onStep?: (step: RecoveryStep, atMs: number) => void
+  /** Milliseconds of any monotonic clock. */
+  readonly nowMs: () => number
+  readonly safeguards?: Safeguards
+}
+
+export interface RecoveryReport {
+  readonly peer: string
+  readonly target: RecoveryTarget
+  /**
+   * `announced`: recovered here. `claimed-by-other`: somebody else does it. `superseded`: the server restarted
+   * before the fence and serves its sessions itself. `closed`: there is nothing to recover.
+   */
+  outcome: 'announced' | 'claimed-by-other' | 'superseded' | 'closed'
+  readonly steps: { step: RecoveryStep; atMs: number }[]
+  readonly boxes: number[]
+  found: number
+  adopted: number
+  known: number
+  refused: number
+  expired: number
+  /** Entries without any valid version, and sessions of which only an older version was. */
+  corrupt: number
+  stale: number
+  /** RDMA reads and bytes of the extraction. */
+  reads: number
+  bytes: number
+}
+
+/**
+ * @throws BackdoorsError what fencing, claiming or reading threw: `MEMORY_LOST` where the dead node's memory could
+ * not be reached any more (the cause says how), `CLAIM_LOST`, `FENCE_FAILED`, `ANNOUNCE_FAILED`
+ */
+export async function recover(options: RecoveryOptions): Promise<RecoveryReport> {
+  return new Recovery(options).run()
+}
+
+interface ClaimedBox {
+  readonly box: number
+  readonly claim: ClaimHolder
+}
+
+class Recovery {
+  readonly #options: RecoveryOptions
+  readonly #safeguards: Safeguards
+  readonly #report: RecoveryReport
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options
+    this.#safeguards = options.safeguards ?? allSafeguards
+    this.#report = {
+      peer: options.memory.peer, target: options.target, outcome: 'announced', steps: [], boxes: [],
+      found: 0, adopted: 0, known: 0, refused: 0, expired: 0, corrupt: 0, stale: 0, reads: 0, bytes: 0,
+    }
+    this.#step('suspected')
+  }
+
+  async run(): Promise<RecoveryReport> {
+    const { fenceExternally } = this.#options
+    try {
+      await fenceExternally?.()
+      const claims = await this.#fenceAndClaim()
+      if (claims !== undefined) await this.#carryOut(claims)
+      return this.#report
+    } catch (error) {
+      if (isBackdoorsError(error) && error.code.startsWith('WC_')) {
+        throw new BackdoorsError('MEMORY_LOST', `The memory of ${this.#options.memory.peer} was lost during its recovery (${error.code}); what was adopted before stands.`, { peer: this.#options.memory.peer, cause: error })
+      }
+      throw error
+    }
+  }
+
+  #step(step: RecoveryStep): void {
+    const atMs = this.#options.nowMs()
+    this.#report.steps.push({ step, atMs })
+    this.#options.onStep?.(step, atMs)
+  }
+
+  /** @returns the claims held, the deciding one first, or undefined where this recovery is not ours to do */
+  async #fenceAndClaim(): Promise<{ deciding: ClaimHolder; boxes: ClaimedBox[] } | undefined> {
+    const { target } = this.#options
+    try {
+      return target.kind === 'node' ? await this.#claimNode() : await this.#claimBox(target.box, target.generation)
+    } catch (error) {
+      if (!isBackdoorsError(error, 'ALREADY_CLAIMED')) throw error
+      this.#report.outcome = 'claimed-by-other'
+      return undefined
+    }
+  }
+
+  async #claimNode(): Promise<{ deciding: ClaimHolder; boxes: ClaimedBox[] }> {
+    const { memory, header } = this.#options
+    await raiseFence(memory, 'node', nodeGeneration)
+    this.#step('fenced')
+    const deciding = await this.#claim('node', nodeGeneration)
+    const directory = await readDirectory(memory, header)
+    const boxes: ClaimedBox[] = []
+    for (const [box, entry] of directory.entries()) {
+      if (entry?.state === 'free' || entry?.state === 'closed') continue
+      const claim = await this.#claim(box, entry?.generation ?? fenceAll).catch((error: unknown) => {
+        if (isBackdoorsError(error, 'ALREADY_CLAIMED')) return undefined
+        throw error
+      })
+      if (claim && claim.step !== 'announced') boxes.push({ box, claim })
+    }
+    this.#step('claimed')
+    return { deciding, boxes }
+  }
+
+  async #claimBox(box: number, generation: number): Promise<{ deciding: ClaimHolder; boxes: ClaimedBox[] } | undefined> {
+    const { memory, header } = this.#options
+    const before = (await readDirectory(memory, header))[box]
+    if (before?.state === 'closed') return this.#end('closed')
+    if (before !== undefined && before.generation !== generation) return this.#end('superseded')
+    await raiseFence(memory, box, before === undefined ? fenceAll : generation)
+    // Who restarted the server meanwhile either saw the fence, and left the sessions, or shows a new generation.
+    const after = (await readDirectory(memory, header))[box]
+    if (after !== undefined && after.generation > generation) return this.#end('superseded')
+    this.#step('fenced')
+    const deciding = await this.#claim(box, before === undefined ? fenceAll : generation)
+    this.#step('claimed')
+    return { deciding, boxes: [{ box, claim: deciding }] }
+  }
+
+  #end(outcome: RecoveryReport['outcome']): undefined {
+    this.#report.outcome = outcome
+    return undefined
+  }
+
+  #claim(box: number | 'node', generation: number): Promise<ClaimHolder> {
+    return ClaimHolder.take(this.#options.memory, box, generation, this.#options.recoverer, this.#safeguards.claim)
+  }
+
+  async #carryOut({ deciding, boxes }: { deciding: ClaimHolder; boxes: ClaimedBox[] }): Promise<void> {
+    this.#report.boxes.push(...boxes.map(({ box }) => box))
+    const claims = new Set([...boxes.map(({ claim }) => claim), deciding])
+    if (isBefore(deciding.step, 'adopted')) {
+      const sessions = await this.#extract(boxes.map(({ box }) => box))
+      await this.#advance(claims, 'extracted')
+      const { adopted, known, refused } = await this.#options.adopt(sessions)
+      Object.assign(this.#report, { adopted, known, refused })
+      await this.#advance(claims, 'adopted')
+    }
+    if (!isBefore(deciding.step, 'announced')) return
+    await this.#options.announce(this.#report)
+    await this.#advance(claims, 'announced')
+  }
+
+  async #advance(claims: Iterable<ClaimHolder>, step: ClaimStep): Promise<void> {
+    for (const claim of claims) if (isBefore(claim.step, step)) await claim.advance(step)
+    this.#step(step)
+  }
+
+  async #extract(boxes: readonly number[]): Promise<RecoveredSession[]> {
+    const { memory, header } = this.#options
+    const newest = new Map<string, RecoveredSession>()
+    for (const box of boxes) {
+      const extraction = await readSessions(memory, header, box, this.#safeguards)
+      this.#count(extraction)
+      for (const session of extraction.sessions) {
+        const key = `${session.store}\0${session.id}`
+        const found: RecoveredSession = { ...session, origin: { node: header.node, incarnation: header.incarnation, box, sequence: session.sequence } }
+        const other = newest.get(key)
+        // A session that was being handed from the daemon's box to a server's is in both: the later one counts.
+        if (other === undefined || other.committedAtMs <= session.committedAtMs) newest.set(key, found)
+      }
+    }
+    this.#report.found = newest.size
+    return [...newest.values()]
+  }
+
+  #count({ sessions, expired, corrupt, reads, bytes }: Extraction): void {
+    this.#report.expired += expired
+    this.#report.corrupt += corrupt
+    this.#report.stale += sessions.filter(({ stale }) => stale).length
+    this.#report.reads += reads
+    this.#report.bytes += bytes
+  }
+}
+
+const isBefore = (step: RecoveryStep, other: RecoveryStep): boolean => recoverySteps.indexOf(step) < recoverySteps.indexOf(other)
