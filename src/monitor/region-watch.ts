@@ -98,6 +98,11 @@ export class RegionWatch {
     this.#refreshing = undefined
   }
 
+  /** Judges this server anew at the next refresh, as if nothing had been said of it. */
+  forget(box: number, generation: number): void {
+    this.#verdicts.delete(`${box}/${generation}`)
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true

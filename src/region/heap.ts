@@ -26,8 +26,18 @@ export class Heap {
 
   /** A slot of at least `bytes`, or undefined where none is left. Size classes are whole units. */
   allocate(bytes: number): Slot | undefined {
-    const units = sizeClass(Math.ceil(bytes / slotUnitBytes))
-    return this.#take(units) ?? (this.#merge() ? this.#take(units) : undefined)
+    const least = Math.ceil(bytes / slotUnitBytes)
+    const units = sizeClass(least)
+    // The last room is given without the class's margin.
+    return this.#take(units) ?? (this.#merge() ? this.#take(units) : undefined) ?? this.#take(least)
+  }
+
+  /** Gives `old` up for a slot of at least `bytes`; where there is none even so, `old` stays taken. */
+  replace(old: Slot, bytes: number): Slot | undefined {
+    this.free(old)
+    const found = this.allocate(bytes)
+    if (found === undefined) this.#retake(old)
+    return found
   }
 
   free(slot: Slot): void {
@@ -61,12 +71,32 @@ export class Heap {
     return slot(start, units)
   }
 
-  /** Joins neighbouring free slots. @returns whether any were joined */
-  #merge(): boolean {
+  #retake(old: Slot): void {
+    const from = old.offset / slotUnitBytes
+    const to = from + old.bytes / slotUnitBytes
+    const left: [number, number][] = []
+    for (const [start, units] of this.#freeExtents()) {
+      const end = start + units
+      if (start > from || end < to) {
+        left.push([start, units])
+        continue
+      }
+      if (start < from) left.push([start, from - start])
+      if (end > to) left.push([to, end - to])
+    }
+    this.#setFree(left)
+  }
+
+  #freeExtents(): [number, number][] {
     const free: [number, number][] = []
     for (const [units, list] of this.#freeBySize) for (const start of list) free.push([start, units])
     if (this.#unused > 0) free.push([this.#totalUnits - this.#unused, this.#unused])
-    free.sort((a, b) => a[0] - b[0])
+    return free
+  }
+
+  /** Joins neighbouring free slots. @returns whether any were joined */
+  #merge(): boolean {
+    const free = this.#freeExtents().sort((a, b) => a[0] - b[0])
     const joined: [number, number][] = []
     for (const [start, units] of free) {
       const last = joined.at(-1)

@@ -46,23 +46,35 @@ export const maxNameBytes = 64
 export const control = { offset: pageBytes, bytes: pageBytes, pairBytes: 16, fence: 0, claim: 8 } as const
 export const maxBoxes = control.bytes / control.pairBytes - 1
 
-/** Directory entry of a box. Its owner writes all of it but `exitedGeneration`, which the daemon writes. */
+/**
+ * Directory entry of a box: a word of the daemon's, and two versions that the box's owner writes in turn, so that
+ * an owner that dies while it writes leaves the version before.
+ */
 export const directoryEntry = {
   bytes: 256,
-  /** Counts the owners this box has had; 0 = never used. */
-  generation: 0,
+  /** u32, the generation that the daemon has seen gone; the only word here that is the daemon's. */
+  exitedGeneration: 0,
+  versionA: 32,
+  versionB: 128,
+} as const
+
+/** A version of a directory entry. Of two valid ones the higher revision holds; an entry of zeros is a free box. */
+export const directoryVersion = {
+  bytes: 96,
+  /** u32, counts the changes of this entry. */
+  revision: 0,
+  /** u32, counts the owners this box has had; 0 = never used. */
+  generation: 4,
   /** 0 free, 1 open, 2 closed. */
-  state: 4,
+  state: 8,
   /** Process id of the owner: for people, never for decisions. */
-  pid: 8,
-  /** The generation that the daemon has seen gone. Outside the CRC. */
-  exitedGeneration: 12,
-  /** All sequences of this generation are above it. */
+  pid: 12,
+  /** u64; what an owner of another name left in the box has no higher sequence. */
   sequenceFloor: 16,
   nameBytes: 24,
   name: 28,
-  /** CRC32C of the entry's bytes before it, `exitedGeneration` taken as 0. */
-  crc: 252,
+  /** CRC32C of the version's bytes before it. */
+  crc: 92,
 } as const
 
 export const boxStates = ['free', 'open', 'closed'] as const

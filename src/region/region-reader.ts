@@ -7,11 +7,11 @@ import type { MemoryRange, RemoteMemory } from '../fabric/remote-memory.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
 import { decodeDirectoryEntry, type DirectoryEntry } from './directory.js'
 import { decodeHeader, type RegionHeader } from './header.js'
-import { boxOffset, directoryEntry, header as headerAt, indexEntry, sensorCell } from './layout.js'
+import { boxOffset, directoryEntry, header as headerAt, indexEntry, record, sensorCell } from './layout.js'
 import { boxSeed } from './seed.js'
 import { decodeSensor, type SensorReading } from './sensor-cell.js'
 import { decodeIndexEntry, type SessionIndexEntry, type Slot } from './session-index.js'
-import { decodeRecord, type SessionVersion } from './session-record.js'
+import { decodeRecord, recordLength, type SessionVersion } from './session-record.js'
 
 /** @throws BackdoorsError REGION_CORRUPT, LAYOUT_UNSUPPORTED, REGION_TRUNCATED, and what reading throws */
 export async function readHeader(memory: RemoteMemory): Promise<RegionHeader> {
@@ -75,6 +75,14 @@ export interface Extraction {
 const batchBytes = 8 << 20
 const indexChunkEntries = 32768
 
+/**
+ * Bytes that may still be asked for. Versions do not overlap, so honest ones never add up to more than the heap;
+ * doubts have a budget of their own, so that damaged entries do not use up what sound ones need.
+ */
+interface Budget {
+  bytes: number
+}
+
 interface Wanted {
   readonly entry: SessionIndexEntry
   readonly range: MemoryRange
@@ -102,7 +110,8 @@ class SessionReader {
   #corrupt = 0
   #reads = 0
   #bytes = 0
-  #budget: number
+  readonly #certain: Budget
+  readonly #doubtful: Budget
 
   constructor(
     private readonly memory: RemoteMemory,
@@ -114,8 +123,8 @@ class SessionReader {
     this.#heapStart = start + header.plan.heapInBox
     this.#indexStart = start + header.plan.indexInBox
     this.#seed = boxSeed(header.incarnation, box)
-    // Versions do not overlap, so honest ones never add up to more than the heap, nor twice that with doubts.
-    this.#budget = 2 * header.plan.heapBytes
+    this.#certain = { bytes: header.plan.heapBytes }
+    this.#doubtful = { bytes: 2 * header.plan.heapBytes }
   }
 
   async run(): Promise<void> {
@@ -147,32 +156,43 @@ class SessionReader {
   }
 
   async #readEntries(entries: readonly SessionIndexEntry[]): Promise<void> {
-    const first = entries.flatMap((entry) => (entry.state === 'live' ? [this.#want(entry, 0)] : entry.slots.map((_, slot) => this.#want(entry, slot))))
-    const failed = await this.#readWanted(first)
-    // A live entry whose current version fails is read again, whole, with its other version beside it.
-    const again = failed.filter(({ entry }) => entry.state === 'live').flatMap(({ entry }) => entry.slots.map((_, slot) => this.#want(entry, slot, true)))
-    await this.#readWanted(again)
+    const live = entries.filter(({ state }) => state === 'live')
+    const failed = await this.#readWanted(live.map((entry) => this.#want(entry, 0, entry.recordBytes)), this.#certain)
+    // Where the current version fails, or the entry does not say for certain which it is, all its slots are looked into.
+    const doubts = [...failed.map(({ entry }) => entry), ...entries.filter(({ state }) => state === 'doubtful')]
+    await this.#readWanted(await this.#measure(doubts), this.#doubtful)
     for (const entry of entries) if (entry.slots.length > 0 && !this.#found.has(entry)) this.#corrupt++
     this.#found.clear()
   }
 
-  #want(entry: SessionIndexEntry, slot: number, whole = false): Wanted {
-    const at = entry.slots[slot] as Slot
-    const length = entry.state === 'live' && slot === 0 && !whole ? entry.recordBytes : at.bytes
-    return { entry, slot, range: { offset: this.#heapStart + at.offset, length } }
+  #want(entry: SessionIndexEntry, slot: number, length: number): Wanted {
+    return { entry, slot, range: { offset: this.#heapStart + (entry.slots[slot] as Slot).offset, length } }
   }
 
-  /** Reads and decodes in batches. @returns those that held no valid version */
-  async #readWanted(wanted: readonly Wanted[]): Promise<Wanted[]> {
+  /** Reads the headers in all slots of these entries. @returns the records that they tell of, as long as they say */
+  async #measure(entries: readonly SessionIndexEntry[]): Promise<Wanted[]> {
+    const headers = entries.flatMap((entry) => entry.slots.map((_, slot) => this.#want(entry, slot, record.headerBytes)))
+    if (headers.length === 0) return []
+    const blocks = await this.memory.readMany(headers.map(({ range }) => range))
+    this.#reads += headers.length
+    this.#bytes += headers.length * record.headerBytes
+    return headers.flatMap(({ entry, slot }, i) => {
+      const length = recordLength(blocks[i] as Uint8Array)
+      return length !== undefined && length <= (entry.slots[slot] as Slot).bytes ? [this.#want(entry, slot, length)] : []
+    })
+  }
+
+  /** Reads and decodes in batches. @returns those that held no valid version, or were beyond the budget */
+  async #readWanted(wanted: readonly Wanted[], budget: Budget): Promise<Wanted[]> {
     const failed: Wanted[] = []
     let batch: Wanted[] = []
     let bytes = 0
     for (const want of wanted) {
-      if (this.#budget < want.range.length) {
+      if (budget.bytes < want.range.length) {
         failed.push(want)
         continue
       }
-      this.#budget -= want.range.length
+      budget.bytes -= want.range.length
       batch.push(want)
       bytes += want.range.length
       if (bytes < batchBytes) continue

@@ -1,3 +1,4 @@
+import { BackdoorsError } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
 import { sensorCell as at, sensorKinds } from './layout.js'
 import { decodeText, encodeName, viewOf } from './text.js'
@@ -23,13 +24,20 @@ export interface SensorReading extends SensorDescription {
   readonly limit: number
 }
 
-/** Writes the describing half of a cell (bytes 32 to 64) into the cell's 64 bytes. */
+/**
+ * Writes the describing half of a cell (bytes 32 to 64) into the cell's 64 bytes.
+ * @throws BackdoorsError INVALID_ARGUMENT
+ */
 export function describeSensor(into: Uint8Array, seed: number, sensor: SensorDescription): void {
   const name = encodeName('sensor name', sensor.name, at.maxNameBytes)
+  const { deadlineUs } = sensor
+  if (!Number.isInteger(deadlineUs) || deadlineUs < 0 || deadlineUs > 0xffff_ffff) {
+    throw new BackdoorsError('INVALID_ARGUMENT', `The deadline of sensor ${sensor.name} must be a whole number of microseconds below 2^32 (71 minutes), not ${deadlineUs}.`, { field: 'deadlineUs' })
+  }
   const view = viewOf(into)
   into.fill(0, at.kind, at.bytes)
   view.setUint32(at.kind, sensorKinds.indexOf(sensor.kind), true)
-  view.setUint32(at.deadlineUs, sensor.deadlineUs, true)
+  view.setUint32(at.deadlineUs, deadlineUs, true)
   view.setUint32(at.nameBytes, name.length, true)
   into.set(name, at.name)
   view.setUint32(at.crc, crc32c(into, at.kind, at.crc - at.kind, seed), true)
@@ -37,6 +45,7 @@ export function describeSensor(into: Uint8Array, seed: number, sensor: SensorDes
 
 /** @returns undefined for a free cell and 'corrupt' for one whose description cannot be trusted. */
 export function decodeSensor(bytes: Uint8Array, seed: number, cell: number): SensorReading | 'corrupt' | undefined {
+  if (bytes.length < at.bytes) return 'corrupt'
   const view = viewOf(bytes)
   const kind = sensorKinds[view.getUint32(at.kind, true)]
   const crc = view.getUint32(at.crc, true)

@@ -1,6 +1,6 @@
 import { crc32c } from '../native/crc32c.js'
 import { maxNameBytes, maxSessionIdBytes, record as at } from './layout.js'
-import { decodeText, viewOf } from './text.js'
+import { decodeText, encodeName, viewOf } from './text.js'
 
 /** Where a session was before it was adopted: what keeps it from being adopted twice. */
 export interface SessionOrigin {
@@ -27,9 +27,12 @@ export interface SessionVersion {
 
 const originFixedBytes = 20
 
-/** Incarnation u64, sequence u64, box u32, then the node's name. */
+/**
+ * Incarnation u64, sequence u64, box u32, then the node's name.
+ * @throws BackdoorsError INVALID_ARGUMENT where the node's name is none
+ */
 export function encodeOrigin(origin: SessionOrigin): Uint8Array {
-  const name = new TextEncoder().encode(origin.node)
+  const name = encodeName('origin node', origin.node, maxNameBytes)
   const bytes = new Uint8Array(originFixedBytes + name.length)
   const view = viewOf(bytes)
   view.setBigUint64(0, origin.incarnation, true)
@@ -52,20 +55,28 @@ function decodeOrigin(bytes: Uint8Array): SessionOrigin | undefined {
 export const originKey = (origin: SessionOrigin, store: string, id: string): string =>
   [origin.node, origin.incarnation.toString(16), origin.box, origin.sequence, store, id].join('\0')
 
+/** Length of the record that the header at the start of `bytes` tells of; undefined where there can be none. */
+export function recordLength(bytes: Uint8Array): number | undefined {
+  if (bytes.length < at.headerBytes) return undefined
+  const view = viewOf(bytes)
+  const storeBytes = view.getUint16(at.storeBytes, true)
+  const sessionIdBytes = view.getUint16(at.sessionIdBytes, true)
+  if (storeBytes === 0 || storeBytes > maxNameBytes || sessionIdBytes === 0 || sessionIdBytes > maxSessionIdBytes) return undefined
+  return at.headerBytes + storeBytes + sessionIdBytes + view.getUint16(at.originBytes, true) + view.getUint32(at.payloadBytes, true)
+}
+
 /**
  * Decodes and checks the record at the start of `bytes`, which may be anything.
  * @param verifyCrc off only to show what the check is worth (`safeguards.ts`)
  * @returns undefined where there is no valid record
  */
 export function decodeRecord(bytes: Uint8Array, seed: number, verifyCrc = true): SessionVersion | undefined {
-  if (bytes.length < at.headerBytes) return undefined
+  const total = recordLength(bytes)
+  if (total === undefined || total > bytes.length) return undefined
   const view = viewOf(bytes)
   const storeBytes = view.getUint16(at.storeBytes, true)
   const sessionIdBytes = view.getUint16(at.sessionIdBytes, true)
   const originBytes = view.getUint16(at.originBytes, true)
-  const payloadBytes = view.getUint32(at.payloadBytes, true)
-  const total = at.headerBytes + storeBytes + sessionIdBytes + originBytes + payloadBytes
-  if (total > bytes.length || storeBytes > maxNameBytes || sessionIdBytes > maxSessionIdBytes) return undefined
   if (verifyCrc && view.getUint32(at.crc, true) !== crc32c(bytes, 4, total - 4, seed)) return undefined
   const originAt = at.headerBytes + storeBytes + sessionIdBytes
   const store = decodeText(bytes, at.headerBytes, storeBytes)

@@ -134,6 +134,14 @@ export class SessionWriter {
     return this.#expired(version) ? undefined : version
   }
 
+  /** Where the current record of a live session stands in the region, in bytes, and which node it came from. */
+  locate(store: HeldStore, id: string): { offset: number; length: number; from: string } | undefined {
+    const held = store.sessions.get(id)
+    const version = this.get(store, id)
+    if (held?.current === undefined || version === undefined) return undefined
+    return { offset: this.#options.heapOffset + held.current.offset, length: held.recordBytes, from: version.origin?.node ?? '' }
+  }
+
   /** @returns whether there was such a session. @throws BackdoorsError FENCED: outcome unknown */
   delete(store: HeldStore, id: string): boolean {
     this.#options.checkFence()

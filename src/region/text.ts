@@ -2,12 +2,20 @@
 import { BackdoorsError } from '../errors.js'
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true })
+/** Without `ignoreBOM` a leading U+FEFF would be dropped, and a session be found under another id. */
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** @throws BackdoorsError INVALID_ARGUMENT where the name is empty, too long or holds a NUL. */
+/** The UTF-8 of `text`, or undefined where it is empty, too long, holds a NUL, or has no UTF-8 (a lone surrogate). */
+export function encodeText(text: string, maxBytes: number): Uint8Array | undefined {
+  const bytes = encoder.encode(text)
+  const fits = bytes.length > 0 && bytes.length <= maxBytes && !text.includes('\0')
+  return fits && decodeText(bytes, 0, bytes.length) === text ? bytes : undefined
+}
+
+/** @throws BackdoorsError INVALID_ARGUMENT where `encodeText` has no bytes for the name. */
 export function encodeName(what: string, name: string, maxBytes: number): Uint8Array {
-  const bytes = encoder.encode(name)
-  if (bytes.length === 0 || bytes.length > maxBytes || name.includes('\0')) {
+  const bytes = encodeText(name, maxBytes)
+  if (bytes === undefined) {
     throw new BackdoorsError('INVALID_ARGUMENT', `The ${what} must be 1 to ${maxBytes} bytes of text, not ${JSON.stringify(name.slice(0, 80))}.`, { field: what })
   }
   return bytes

@@ -1,0 +1,131 @@
+/** The daemon's configuration file: YAML (and so JSON too), validated whole before anything is done. */
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { parseDocument } from 'yaml'
+import { z } from 'zod'
+import { asBackdoorsError, BackdoorsError } from '../errors.js'
+import { crc32c } from '../native/crc32c.js'
+import { defaultGeometry, maxBoxes } from '../region/layout.js'
+
+const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be a node name: lower-case letters, digits, dots and dashes, 1 to 63 characters')
+const port = z.number().int().min(0).max(65535)
+const command = z.array(z.string().min(1)).min(1).describe('A program and its arguments; no shell is involved.')
+const timeoutMs = z.number().positive().max(3_600_000)
+
+const peer = z.strictObject({
+  name: nodeName,
+  /** shm: path of the peer's region on this machine. */
+  region: z.string().optional(),
+  /** verbs: where the peer's daemon listens. */
+  host: z.string().optional(),
+  port: port.optional(),
+})
+
+export const configSchema = z.strictObject({
+  node: nodeName,
+  cluster: nodeName.default('default'),
+  region: z.strictObject({
+    /** Default: `/dev/shm/backdoors-NODE`. */
+    path: z.string().optional(),
+    boxes: z.number().int().min(2).max(maxBoxes).default(defaultGeometry.boxCount),
+    sensorsPerBox: z.number().int().min(1).max(4096).default(defaultGeometry.sensorsPerBox),
+    sessionsPerBox: z.number().int().min(1).max(1 << 24).default(defaultGeometry.sessionsPerBox),
+    /** Bytes for session versions in each box; each session takes two slots of its size. */
+    heapBytes: z.number().int().min(4096).max(2 ** 37).default(defaultGeometry.heapBytes),
+  }).prefault({}),
+  fabric: z.enum(['shm', 'verbs']).default('shm'),
+  verbs: z.strictObject({ device: z.string().optional(), port: z.number().int().min(1).max(255).optional(), gidIndex: z.number().int().min(0).optional() }).prefault({}),
+  listen: z.strictObject({ host: z.string(), port }).optional(),
+  /** Folder of this node's certificate and key (`backdoors keys issue`). */
+  keys: z.string().optional(),
+  peers: z.array(peer).max(1024).default([]),
+  watch: z.strictObject({
+    /** How many nodes each node watches. */
+    peers: z.number().int().min(0).max(64).default(2),
+    intervalUs: z.number().min(20).max(10_000_000).default(1000),
+    osDeadlineMs: z.number().min(1).max(60_000).default(50),
+    unreachableAfterMs: z.number().min(1).max(600_000).default(500),
+    refreshMs: z.number().min(1).max(60_000).default(100),
+  }).prefault({}),
+  recovery: z.strictObject({
+    enabled: z.boolean().default(true),
+    /** Fencing beyond the fence word: run before the claim; where required, its failure ends the recovery. */
+    fence: z.strictObject({ command, required: z.boolean().default(true), timeoutMs: timeoutMs.default(30_000) }).optional(),
+    announce: z.strictObject({ command, timeoutMs: timeoutMs.default(30_000) }).optional(),
+  }).prefault({}),
+  metrics: z.strictObject({ host: z.string().default('127.0.0.1'), port }).optional(),
+  log: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('warn'),
+  /** For demonstrations only: switches one safeguard off. */
+  canary: z.enum(['fence', 'crc', 'claim']).optional(),
+})
+
+export type DaemonConfig = z.output<typeof configSchema> & { readonly region: { readonly path: string } }
+export type DaemonConfigInput = z.input<typeof configSchema>
+export type PeerConfig = DaemonConfig['peers'][number]
+
+const invalid = (message: string, field?: string, path?: string): BackdoorsError =>
+  new BackdoorsError('CONFIG_INVALID', `${path ? `${path}: ` : ''}${message}`, { ...(field ? { field } : {}), ...(path ? { path } : {}) })
+
+const fieldOf = (path: readonly PropertyKey[]): string =>
+  path.reduce<string>((text, key) => (typeof key === 'number' ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)), '')
+
+/**
+ * Checks a configuration and fills in its defaults.
+ * @throws BackdoorsError CONFIG_INVALID with `field`, the path of the bad key
+ */
+export function parseConfig(input: unknown, path?: string): DaemonConfig {
+  const parsed = configSchema.safeParse(input)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+    const field = fieldOf([...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])])
+    const why = unknown === undefined ? (issue?.message ?? 'is invalid') : 'is no key of this configuration'
+    throw invalid(`${field || 'the whole'} ${why}`, field, path)
+  }
+  const config = { ...parsed.data, region: { ...parsed.data.region, path: parsed.data.region.path ?? `/dev/shm/backdoors-${parsed.data.node}` } }
+  checkPeers(config, path)
+  return config
+}
+
+function checkPeers(config: DaemonConfig, path?: string): void {
+  const numbers = new Map([[nodeNumber(config.node), config.node]])
+  for (const [i, { name, region, host, port: peerPort }] of config.peers.entries()) {
+    const field = `peers[${i}]`
+    if (name === config.node) throw invalid(`${field}.name is this node itself`, `${field}.name`, path)
+    const other = numbers.get(nodeNumber(name))
+    if (other === name) throw invalid(`${field}.name ${name} stands twice`, `${field}.name`, path)
+    if (other !== undefined) throw invalid(`${field}.name ${name} and ${other} have the same number in claim words; rename one`, `${field}.name`, path)
+    numbers.set(nodeNumber(name), name)
+    if (config.fabric === 'shm' && region === undefined) throw invalid(`${field}.region is needed on shm: the path of the peer's region`, `${field}.region`, path)
+    if (config.fabric === 'verbs' && (host === undefined || peerPort === undefined)) throw invalid(`${field}.host and .port are needed on verbs: where the peer's daemon listens`, `${field}.host`, path)
+  }
+  if (config.fabric === 'verbs' && config.listen === undefined) throw invalid('listen is needed on verbs: where peers enroll', 'listen', path)
+  if (config.fabric === 'verbs' && config.keys === undefined) throw invalid('keys is needed on verbs: the folder that "backdoors keys issue" filled', 'keys', path)
+}
+
+/** @throws BackdoorsError CONFIG_INVALID. Relative paths in the file are taken from the file's own folder. */
+export function loadConfig(path: string): DaemonConfig {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw asBackdoorsError(error, 'CONFIG_INVALID', `Cannot read the configuration ${path}`, { path })
+  }
+  const document = parseDocument(text)
+  const fault = document.errors[0]
+  if (fault) throw invalid(fault.message, undefined, path)
+  const config = parseConfig(document.toJS(), path)
+  const from = (file: string): string => resolve(dirname(path), file)
+  return {
+    ...config,
+    region: { ...config.region, path: from(config.region.path) },
+    ...(config.keys === undefined ? {} : { keys: from(config.keys) }),
+    peers: config.peers.map((peer) => (peer.region === undefined ? peer : { ...peer, region: from(peer.region) })),
+  }
+}
+
+/** A node's number in claim words, 1 to 65535: from its name, so that nobody has to hand numbers out. */
+export function nodeNumber(name: string): number {
+  const bytes = new TextEncoder().encode(name)
+  return (crc32c(bytes, 0, bytes.length, 0) % 0xffff) + 1
+}

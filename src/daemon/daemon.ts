@@ -1,0 +1,199 @@
+/** The per-machine process: lends a region, watches peers, and recovers the sessions of those that fail. */
+import { EventEmitter } from 'node:events'
+import { pino, type Logger } from 'pino'
+import { BackdoorsError } from '../errors.js'
+import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
+import { watchedBy } from '../monitor/watch-plan.js'
+import type { RecoveryStep } from '../region/control.js'
+import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
+import { socketPathOf } from '../servers/local-protocol.js'
+import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
+import { Handover } from './handover.js'
+import { LocalSocket } from './local-server.js'
+import { Metrics } from './metrics.js'
+import { lendUntilRecovered, OwnRegion } from './own-region.js'
+import type { PeerFabric } from './peer-fabric.js'
+import { PeerWatcher } from './peer-watcher.js'
+import { RecoveryRunner } from './recovery-runner.js'
+import { ShmPeers } from './shm-peers.js'
+import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
+
+/** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
+const lookAfterEveryMs = 10
+
+export interface DaemonEvents {
+  verdict: [peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence]
+  step: [peer: string, target: RecoveryTarget, step: RecoveryStep, atMs: number]
+  recovered: [report: RecoveryReport]
+  failed: [peer: string, target: RecoveryTarget, error: unknown]
+  /** Local servers took so many adopted sessions over. */
+  taken: [server: string, count: number]
+  /** This node has been fenced by a peer, and its memory is needed no more: the daemon must start anew. */
+  fenced: []
+}
+
+export interface DaemonOptions {
+  /** Default: pino to stderr at the configured level. */
+  readonly logger?: Logger
+}
+
+/**
+ * Starts a daemon in this process.
+ * @throws BackdoorsError CONFIG_INVALID, BOX_IN_USE (another daemon lends this region), SYSTEM_CALL_FAILED
+ *
+ * @example
+ * const daemon = await startDaemon({ node: 'a', peers: [{ name: 'b', region: '/dev/shm/backdoors-b' }] })
+ * daemon.on('recovered', (report) => console.log(report.adopted, 'sessions came over'))
+ */
+export async function startDaemon(config: DaemonConfigInput, options: DaemonOptions = {}): Promise<Daemon> {
+  const checked = parseConfig(config)
+  const logger = options.logger ?? pino({ level: checked.log, base: { node: checked.node } }, pino.destination(2))
+  const daemon = new Daemon(checked, logger)
+  await daemon.start()
+  return daemon
+}
+
+export class Daemon extends EventEmitter<DaemonEvents> {
+  readonly config: DaemonConfig
+  readonly #log: Logger
+  readonly #own: OwnRegion
+  readonly #handover: Handover
+  readonly #runner: RecoveryRunner
+  readonly #local: LocalSocket
+  readonly #metrics: Metrics
+  readonly #watchers: PeerWatcher[] = []
+  #fabric: PeerFabric | undefined
+  #lookAfter: NodeJS.Timeout | undefined
+  #fenced = false
+  #closing: Promise<void> | undefined
+
+  /** Use `startDaemon`. */
+  constructor(config: DaemonConfig, log: Logger) {
+    super()
+    this.config = config
+    this.#log = log
+    this.#own = new OwnRegion(config, log)
+    this.#handover = new Handover(this.#own.box, (server, count) => {
+      log.info({ server, count }, 'adopted sessions were taken over')
+      this.emit('taken', server, count)
+    })
+    this.#runner = new RecoveryRunner(config, this.#own, this.#handover, {
+      onStep: (...step) => this.emit('step', ...step),
+      onReport: (report) => this.#onReport(report),
+      onFailure: (...failure) => this.#onFailure(...failure),
+    })
+    this.#metrics = new Metrics(config.node, (metrics) => this.#collect(metrics))
+    this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
+      status: () => this.status(),
+      sessions: ({ node }) => peerSessions(this.#watcherOf(node)),
+      sensors: ({ node }) => peerSensors(this.#watcherOf(node)),
+    }, log)
+  }
+
+  get node(): string {
+    return this.config.node
+  }
+
+  async start(): Promise<void> {
+    const { config } = this
+    await this.#local.listen()
+    if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
+    // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
+    this.#handover.release()
+    this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
+    this.#fabric = await this.#openFabric()
+    const watched = new Set(watchedBy(config.node, [config.node, ...config.peers.map(({ name }) => name)], config.watch.peers))
+    for (const peer of config.peers) {
+      if (!watched.has(peer.name)) continue
+      this.#watchers.push(new PeerWatcher(config, peer, this.#fabric, {
+        onVerdict: (...verdict) => this.#onVerdict(...verdict),
+        recover: (link, target) => this.#runner.recover(link, target),
+        log: this.#log,
+      }))
+    }
+    this.#log.info({ region: config.region.path, watched: [...watched] }, 'the daemon lends and watches')
+  }
+
+  status(): DaemonStatus {
+    const { header } = this.#own.region
+    return {
+      node: header.node,
+      cluster: header.cluster,
+      incarnation: header.incarnation.toString(16),
+      region: this.config.region.path,
+      fabric: this.config.fabric,
+      fenced: this.#own.fenced,
+      servers: this.#local.attached,
+      waitingSessions: this.#handover.waiting,
+      peers: this.#watchers.map(describePeer),
+    }
+  }
+
+  /** An orderly end: watchers see that this node left. Servers serve on, unwatched. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#lookAfter)
+    await Promise.all(this.#watchers.map((watcher) => watcher.close()))
+    await this.#runner.settled()
+    await this.#fabric?.close()
+    await this.#local.close()
+    await this.#metrics.close()
+    this.#own.close()
+  }
+
+  async #openFabric(): Promise<PeerFabric> {
+    if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster)
+    // Loaded only where it is used: a machine without libibverbs runs everything else.
+    const { VerbsPeers } = await import('./verbs-peers.js')
+    return VerbsPeers.open(this.config, this.#own.region, this.#log)
+  }
+
+  #watcherOf(node: unknown): PeerWatcher {
+    const watcher = this.#watchers.find(({ peer }) => peer.name === node)
+    if (watcher) return watcher
+    throw new BackdoorsError('PEER_UNKNOWN', `Node ${this.node} does not watch ${String(node)}; it watches ${this.#watchers.map(({ peer }) => peer.name).join(', ') || 'nobody'}.`, { peer: String(node) })
+  }
+
+  #lookAfterOwn(): void {
+    for (const server of this.#own.markAbandoned()) this.#log.warn({ server }, 'a server is gone without having closed its box')
+    if (this.#fenced || !this.#own.fenced) return
+    this.#fenced = true
+    this.#log.error('this node has been fenced by a peer; its memory stays lent until its recovery has ended')
+    void lendUntilRecovered(this.#own).then(() => this.emit('fenced'))
+  }
+
+  #onVerdict(peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {
+    const server = 'box' in verdict ? { server: verdict.name, box: verdict.box, generation: verdict.generation } : {}
+    this.#log[verdict.kind === 'alive' ? 'info' : 'warn']({ peer, ...server, verdict: verdict.kind, evidence }, `${peer}: ${verdict.kind}: ${verdict.seen}`)
+    this.#metrics.verdict(peer, verdict.kind)
+    this.emit('verdict', peer, verdict, evidence)
+  }
+
+  #onReport(report: RecoveryReport): void {
+    const lost = report.refused + report.corrupt + report.stale
+    this.#log[lost > 0 ? 'error' : 'warn']({ report }, `recovery of ${report.peer}: ${report.outcome}, ${report.adopted} sessions adopted`)
+    this.#metrics.recovery(report)
+    this.emit('recovered', report)
+  }
+
+  #onFailure(peer: string, target: RecoveryTarget, error: unknown): void {
+    this.#log.error({ peer, target, err: error }, 'a recovery failed')
+    this.#metrics.recoveryFailed(peer)
+    this.emit('failed', peer, target, error)
+  }
+
+  #collect(metrics: Metrics): void {
+    const { waitingSessions, servers, fenced } = this.status()
+    metrics.gauge('backdoors_waiting_sessions', 'Adopted sessions that no local server has taken over yet.', waitingSessions)
+    metrics.gauge('backdoors_attached_servers', 'Local servers that are connected to the daemon.', servers.length)
+    metrics.gauge('backdoors_fenced', '1 where this node has been fenced.', fenced ? 1 : 0)
+    for (const { peer, verdict, watch } of this.#watchers) {
+      metrics.peerVerdict(peer.name, verdict.kind)
+      if (watch) metrics.gauge('backdoors_sampling_round_trip_seconds', 'Mean round trip of sampling a peer.', watch.state.meanRoundTripUs / 1e6, { peer: peer.name })
+    }
+  }
+}

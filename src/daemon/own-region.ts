@@ -1,0 +1,137 @@
+/** The memory that this node lends: its region, the daemon's own box in it, and the OS sensor's beat. */
+import { existsSync, renameSync, unlinkSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { isBackdoorsError } from '../errors.js'
+import { memoryAddon } from '../native/load.js'
+import type { BeatThread } from '../native/memory.js'
+import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
+import { decodeClaim, nodeGeneration } from '../region/control.js'
+import { control, controlPairOffset, sensorCell } from '../region/layout.js'
+import { ControlWords, createRegion, lockForDaemon, openRegion, type Region } from '../region/region.js'
+import { safeguardsWithout } from '../safeguards.js'
+import type { DaemonConfig } from './config.js'
+
+/** Name of the daemon's own box, and of its sensor for the machine's operating system. */
+export const daemonBoxName = 'daemon'
+export const osSensorName = 'os'
+
+/** A fenced region is kept for its recoverer for so long, in milliseconds, then put aside. */
+const keepFencedMs = 30_000
+const beatsPerDeadline = 20
+
+export class OwnRegion {
+  readonly region: Region
+  readonly box: BoxOwner
+  readonly #control: ControlWords
+  readonly #beat: BeatThread
+
+  /**
+   * Takes up the region of this node's last daemon, with its incarnation and all that servers have committed; or
+   * makes a new one where there is none, where it was laid out otherwise, or where the node has been fenced.
+   * @throws BackdoorsError BOX_IN_USE: another daemon lends it
+   */
+  constructor(config: DaemonConfig, log: Logger) {
+    this.region = takeUp(config, log) ?? createRegion(config.region.path, config.node, config.cluster, geometryOf(config))
+    this.#control = new ControlWords(this.region)
+    try {
+      lockForDaemon(this.region)
+      const trouble = this.region.memory.pin()
+      if (trouble) log.warn({ trouble }, 'the region could not be locked in memory')
+      this.box = BoxOwner.take(this.region, { name: daemonBoxName, daemon: true, safeguards: safeguardsWithout(config.canary) })
+      this.#beat = this.#beatOsSensor(config, log)
+    } catch (error) {
+      this.region.memory.close()
+      throw error
+    }
+  }
+
+  /** Has a peer fenced this whole node? */
+  get fenced(): boolean {
+    return this.box.fenced
+  }
+
+  get beats(): number {
+    return this.#beat.beats
+  }
+
+  /** Has the recovery of this fenced node run to its end, so that its memory is needed no more? */
+  get recovered(): boolean {
+    return isRecovered(this.#control)
+  }
+
+  /** Marks the boxes of servers whose process is gone. @returns their names */
+  markAbandoned(): string[] {
+    return abandonedBoxes(this.region).map(({ box, entry }) => {
+      markExited(this.region, box, entry.generation)
+      return entry.name
+    })
+  }
+
+  /** An orderly end: watchers see the daemon's box closed. The file stays, with what servers committed. */
+  close(): void {
+    this.#beat.close()
+    this.box.close()
+    this.region.memory.close()
+  }
+
+  #beatOsSensor(config: DaemonConfig, log: Logger): BeatThread {
+    const deadlineUs = config.watch.osDeadlineMs * 1000
+    const sensor = this.box.sensor({ name: osSensorName, kind: 'progress', deadlineUs })
+    const { BeatThread } = memoryAddon()
+    const beat = new BeatThread({
+      memory: this.region.memory,
+      counterOffset: sensor.offset + sensorCell.counter,
+      fenceOffset: controlPairOffset('node') + control.fence,
+      fenceLimit: config.canary === 'fence' ? 0 : nodeGeneration,
+      intervalUs: Math.max(50, deadlineUs / beatsPerDeadline),
+    })
+    for (const warning of beat.warnings) log.warn({ warning }, 'the OS sensor beats without real-time guarantees')
+    return beat
+  }
+}
+
+const geometryOf = ({ region }: DaemonConfig): { boxCount: number; sensorsPerBox: number; sessionsPerBox: number; heapBytes: number } => ({
+  boxCount: region.boxes, sensorsPerBox: region.sensorsPerBox, sessionsPerBox: region.sessionsPerBox, heapBytes: region.heapBytes,
+})
+
+function isRecovered(words: ControlWords): boolean {
+  return words.fence('node') !== 0 && decodeClaim(words.claim('node'))?.step === 'announced'
+}
+
+/** @returns the region of an earlier daemon, or undefined where a new one is due */
+function takeUp(config: DaemonConfig, log: Logger): Region | undefined {
+  const { path } = config.region
+  if (!existsSync(path)) return undefined
+  let region: Region
+  try {
+    region = openRegion(path)
+  } catch (error) {
+    if (!isBackdoorsError(error, 'REGION_CORRUPT', 'REGION_TRUNCATED', 'LAYOUT_UNSUPPORTED')) throw error
+    putAside(path, `unreadable-${Date.now()}`, log, error.message)
+    return undefined
+  }
+  const { plan, node, cluster, incarnation } = region.header
+  const wanted = geometryOf(config)
+  const same = node === config.node && cluster === config.cluster && plan.boxCount === wanted.boxCount && plan.sensorsPerBox === wanted.sensorsPerBox && plan.sessionsPerBox === wanted.sessionsPerBox && plan.heapBytes === wanted.heapBytes
+  const words = new ControlWords(region)
+  if (same && words.fence('node') === 0) return region
+  lockForDaemon(region)
+  if (isRecovered(words)) unlinkSync(path)
+  else putAside(path, incarnation.toString(16), log, same ? 'the node was fenced, and its recovery did not end' : 'it was made for another configuration')
+  region.memory.close()
+  return undefined
+}
+
+function putAside(path: string, suffix: string, log: Logger, why: string): void {
+  const aside = `${path}.${suffix}`
+  renameSync(path, aside)
+  log.warn({ path, aside, why }, 'put an earlier region aside and made a new one')
+}
+
+/** Resolves when the recovery of a fenced node has ended, or has had its time: its memory is lent until then. */
+export async function lendUntilRecovered(own: OwnRegion): Promise<void> {
+  const stepMs = 20
+  for (let waitedMs = 0; waitedMs < keepFencedMs && !own.recovered; waitedMs += stepMs) {
+    await new Promise((resolve) => setTimeout(resolve, stepMs))
+  }
+}

@@ -1,0 +1,33 @@
+/** How a daemon reaches the memory of its peers, whatever the fabric. */
+import { isBackdoorsError } from '../errors.js'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
+import type { ControlConnection } from '../monitor/verdict.js'
+import type { RegionHeader } from '../region/header.js'
+import type { PeerConfig } from './config.js'
+
+/** A peer's lent region, connected while the peer was healthy. */
+export interface PeerLink {
+  readonly header: RegionHeader
+  /** For the sampler. */
+  readonly sampling: RemoteMemory
+  /** The idle spare, kept for recovery. */
+  readonly recovery: RemoteMemory
+  control(): ControlConnection
+  close(): Promise<void>
+}
+
+export interface PeerHandlers {
+  /** The peer is connected, for the first time or anew (restarted, or with another incarnation). */
+  readonly onLink: (link: PeerLink) => void
+  /** Not (or no longer) connected; it is tried again. What was read by the last link may still be readable. */
+  readonly onTrouble: (error: unknown) => void
+}
+
+export interface PeerFabric {
+  /** Keeps a link to the peer until closed. */
+  keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> }
+  close(): Promise<void>
+}
+
+/** Trouble that only means that the peer has not started yet. */
+export const isNotThereYet = (error: unknown): boolean => isBackdoorsError(error, 'REGION_NOT_FOUND', 'PEER_UNREACHABLE')

@@ -1,0 +1,95 @@
+/** What the command line asks a daemon: itself, and what it can read of a peer. */
+import { BackdoorsError } from '../errors.js'
+import type { ControlConnection, NodeVerdictKind, ObservedBox } from '../monitor/verdict.js'
+import { readDirectory, readSensors, readSessions } from '../region/region-reader.js'
+import type { SensorReading } from '../region/sensor-cell.js'
+import type { PeerLink } from './peer-fabric.js'
+import type { PeerWatcher } from './peer-watcher.js'
+
+export interface PeerStatus {
+  readonly peer: string
+  readonly connected: boolean
+  readonly verdict: NodeVerdictKind
+  readonly seen: string
+  readonly incarnation?: string
+  readonly control?: ControlConnection
+  readonly servers?: readonly ObservedBox[]
+  readonly rounds?: number
+  readonly failedRounds?: number
+  readonly meanRoundTripUs?: number
+  readonly maxLatenessUs?: number
+}
+
+export interface DaemonStatus {
+  readonly node: string
+  readonly cluster: string
+  readonly incarnation: string
+  readonly region: string
+  readonly fabric: string
+  readonly fenced: boolean
+  /** Servers connected to the daemon's socket. */
+  readonly servers: readonly string[]
+  /** Adopted sessions that no server has taken over yet. */
+  readonly waitingSessions: number
+  readonly peers: readonly PeerStatus[]
+}
+
+export function describePeer({ peer, link, watch, verdict }: PeerWatcher): PeerStatus {
+  const base = { peer: peer.name, connected: link !== undefined, verdict: verdict.kind, seen: verdict.seen }
+  if (!link || !watch) return base
+  const { rounds, failedRounds, meanRoundTripUs, maxLatenessUs } = watch.state
+  const { boxes, control } = watch.observe()
+  return { ...base, incarnation: link.header.incarnation.toString(16), control, servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
+}
+
+export interface ListedSession {
+  readonly server: string
+  readonly store: string
+  readonly id: string
+  readonly sequence: number
+  readonly bytes: number
+  readonly schemaVersion: number
+  readonly remainingMs: number
+  /** Node that it was adopted from. */
+  readonly adoptedFrom?: string
+}
+
+/** The sessions in a peer's boxes, as they stand: a glance at a living node, or a look before a recovery. */
+export async function peerSessions(watcher: PeerWatcher): Promise<ListedSession[]> {
+  const { header, sampling } = linkOf(watcher)
+  const listed: ListedSession[] = []
+  for (const [box, entry] of (await readDirectory(sampling, header)).entries()) {
+    if (entry === undefined || entry.state === 'free') continue
+    const { sessions } = await readSessions(sampling, header, box)
+    for (const { store, id, sequence, payload, schemaVersion, remainingMs, origin } of sessions) {
+      listed.push({ server: entry.name, store, id, sequence, bytes: payload.length, schemaVersion, remainingMs, ...(origin ? { adoptedFrom: origin.node } : {}) })
+    }
+  }
+  return listed
+}
+
+export interface ListedSensor extends SensorReading {
+  readonly server: string
+  /** For progress sensors: since it last moved. */
+  readonly ageUs?: number
+  readonly stalled?: boolean
+}
+
+export async function peerSensors(watcher: PeerWatcher): Promise<ListedSensor[]> {
+  const { header, sampling } = linkOf(watcher)
+  const directory = await readDirectory(sampling, header)
+  const open = directory.flatMap((entry, box) => (entry?.state === 'open' ? [box] : []))
+  const found = await readSensors(sampling, header, open)
+  const { boxes, osSensor } = watcher.watch?.observe() ?? { boxes: [], osSensor: undefined }
+  return open.flatMap((box, i) =>
+    (found[i]?.sensors ?? []).map((sensor) => {
+      const observed = box === 0 ? osSensor : boxes.find((other) => other.box === box)?.sensors.find(({ name }) => name === sensor.name)
+      return { server: directory[box]?.name ?? '', ...sensor, ...(observed ? { ageUs: observed.ageUs, stalled: observed.stalled } : {}) }
+    }),
+  )
+}
+
+function linkOf(watcher: PeerWatcher): PeerLink {
+  if (watcher.link) return watcher.link
+  throw new BackdoorsError('PEER_UNREACHABLE', `Node ${watcher.peer.name} is not connected.`, { peer: watcher.peer.name })
+}

@@ -1,0 +1,17 @@
+/**
+ * Backdoors: detects failed servers and recovers their client sessions by reading the failed machine's memory.
+ *
+ * A server uses `attach`; whoever embeds the per-machine process uses `startDaemon`; the rest is for tools that
+ * read regions themselves.
+ */
+export { attach, AttachedNode, type AttachOptions, type SensorOptions } from './servers/attach.js'
+export { SessionStore, type Adopted, type SessionStoreOptions } from './servers/session-store.js'
+export { bytesCodec, messagePackCodec, type Codec } from './servers/codec.js'
+export type { SensorHandle } from './region/sensor-handle.js'
+export { startDaemon, type Daemon, type DaemonEvents, type DaemonOptions } from './daemon/daemon.js'
+export { loadConfig, type DaemonConfigInput } from './daemon/config.js'
+export type { BoxVerdict, Evidence, NodeVerdict } from './monitor/verdict.js'
+export type { RecoveryReport, RecoveryTarget } from './recovery/recover.js'
+export type { RecoveryStep } from './region/control.js'
+export type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchPlan } from './fabric/remote-memory.js'
+export { BackdoorsError, isBackdoorsError, type ErrorCode, type ErrorDetails } from './errors.js'

@@ -1,0 +1,60 @@
+/**
+ * What a server and the daemon of its machine say to each other, as JSON lines on a unix socket beside the
+ * region. Nothing of it is needed to beat, to commit or to be recovered: it hands adopted sessions over, and
+ * answers the command line.
+ */
+import type { Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+import { z } from 'zod'
+import { BackdoorsError } from '../errors.js'
+
+export const socketPathOf = (regionPath: string): string => `${regionPath}.sock`
+
+/** Longest line that either side accepts, in bytes. */
+export const maxLineBytes = 8 << 20
+
+const count = z.number().int().nonnegative()
+const offeredSession = z.object({ store: z.string(), id: z.string(), offset: count, length: count })
+
+export const toDaemon = z.discriminatedUnion('type', [
+  /** A server has taken this box, and serves these stores. Said again when a store is added. */
+  z.object({ type: z.literal('attached'), box: count, generation: count, name: z.string(), stores: z.array(z.string()) }),
+  /** The sessions of an offer are in the server's own box now, but for those refused. */
+  z.object({ type: z.literal('taken'), offer: count, refused: z.array(z.object({ store: z.string(), id: z.string() })) }),
+  z.object({ type: z.literal('request'), id: count, method: z.string(), params: z.record(z.string(), z.unknown()) }),
+])
+
+export const fromDaemon = z.discriminatedUnion('type', [
+  /** Sessions that this server should take over: records in the daemon's box, as offsets into the region. */
+  z.object({ type: z.literal('offered'), offer: count, from: z.string(), sessions: z.array(offeredSession) }),
+  z.object({ type: z.literal('response'), id: count, result: z.unknown().optional(), error: z.object({ code: z.string(), message: z.string() }).optional() }),
+])
+
+export type ToDaemon = z.infer<typeof toDaemon>
+export type FromDaemon = z.infer<typeof fromDaemon>
+export type OfferedSession = z.infer<typeof offeredSession>
+
+/** Calls `onMessage` for each valid line; a line that is not valid ends the connection with PROTOCOL_ERROR. */
+export function readMessages<T>(socket: Socket, schema: z.ZodType<T>, onMessage: (message: T) => void, onError: (error: BackdoorsError) => void): void {
+  let lineBytes = 0
+  socket.on('data', (chunk: Buffer) => {
+    const end = chunk.lastIndexOf(10)
+    lineBytes = end < 0 ? lineBytes + chunk.length : chunk.length - end
+    if (lineBytes > maxLineBytes) socket.destroy(new BackdoorsError('MESSAGE_TOO_LARGE', `A line of more than ${maxLineBytes} bytes came in on the local socket.`))
+  })
+  createInterface({ input: socket, crlfDelay: Infinity }).on('line', (line) => {
+    let parsed: z.ZodSafeParseResult<T> | undefined
+    try {
+      parsed = schema.safeParse(JSON.parse(line))
+    } catch (cause) {
+      onError(new BackdoorsError('PROTOCOL_ERROR', 'A line on the local socket is not JSON.', { cause }))
+    }
+    if (parsed?.success) onMessage(parsed.data)
+    else {
+      if (parsed) onError(new BackdoorsError('PROTOCOL_ERROR', `A message on the local socket is not valid: ${z.prettifyError(parsed.error)}`))
+      socket.destroy()
+    }
+  })
+}
+
+export const writeMessage = (socket: Socket, message: ToDaemon | FromDaemon): boolean => socket.write(`${JSON.stringify(message)}\n`)
