@@ -12,7 +12,10 @@ export interface PeerLink {
   readonly sampling: RemoteMemory
   /** The idle spare, kept for recovery. */
   readonly recovery: RemoteMemory
-  control(): ControlConnection
+  /** @param unreachableForUs how long this link's reads have failed by now; 0 where they succeed */
+  control(unreachableForUs: number): ControlConnection
+  /** Makes this link anew, where the daemon at the other end answers but its memory does not. */
+  renew(): void
   close(): Promise<void>
 }
 

@@ -67,7 +67,7 @@ export class PeerWatcher {
       intervalUs,
       unreachableAfterUs: unreachableAfterMs * 1000,
       refreshMs,
-      controlConnection: () => link.control(),
+      controlConnection: (unreachableForUs) => link.control(unreachableForUs),
       nowUs: () => memoryAddon().monotonicUs(),
       every: (ms, run) => {
         const timer = setInterval(run, ms).unref()
@@ -82,6 +82,7 @@ export class PeerWatcher {
   #onVerdict(link: PeerLink, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {
     if (!('box' in verdict)) this.#verdict = verdict
     this.#events.onVerdict(this.peer.name, verdict, evidence)
+    if (verdict.kind === 'daemon-lost') link.renew()
     if (verdict.kind === 'os-stalled') this.#recover(link, { kind: 'node' })
     if ('box' in verdict && (verdict.kind === 'app-stalled' || verdict.kind === 'app-exited')) this.#recover(link, { kind: 'box', box: verdict.box, generation: verdict.generation })
   }

@@ -99,6 +99,10 @@ class ShmLink implements PeerLink {
     return 'none'
   }
 
+  renew(): void {
+    // A file that is there again is found by the keeper; there is no connection to renew.
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.sampling.close(), this.recovery.close()])
   }

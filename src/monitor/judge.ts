@@ -3,24 +3,23 @@ import type { BoxVerdict, Judgement, NodeVerdict, Observation, ObservedBox, Obse
 
 /**
  * Undefined where the observation does not decide yet: the OS sensor has stopped, and the servers' sensors have
- * neither stopped nor moved for long enough after it.
+ * neither stopped nor moved for long enough after it; or reads fail, and it is not known yet whether the machine
+ * answers otherwise.
  */
 export function judge(observation: Observation): Judgement | undefined {
-  if (!observation.reachable) return { node: judgeUnreachable(observation), boxes: [] }
-  const { osSensor, boxes } = observation
-  if (osSensor?.stalled) {
-    const node = judgeStalled(osSensor, boxes)
+  const { reachable, osSensor, boxes } = observation
+  if (!reachable || osSensor?.stalled) {
+    const node = osSensor && reachable ? judgeStalled(osSensor, boxes) : judgeUnreachable(observation)
     return node && { node, boxes: [] }
   }
   const node: NodeVerdict = { kind: 'alive', seen: osSensor ? 'the OS sensor moves' : 'reads succeed' }
   return { node, boxes: boxes.map(judgeBox) }
 }
 
-function judgeUnreachable({ control, status }: Observation): NodeVerdict {
+function judgeUnreachable({ control, status }: Observation): NodeVerdict | undefined {
   const reads = `reads fail (${status ?? 'no answer'})`
-  if (control === 'reset' || control === 'connected') {
-    return { kind: 'daemon-lost', seen: `${reads}, and the machine still answers` }
-  }
+  if (control === 'unheard') return undefined
+  if (control === 'reset' || control === 'answers') return { kind: 'daemon-lost', seen: `${reads}, and the machine still answers` }
   return { kind: 'unreachable', seen: control === 'silent' ? `${reads}, and the machine answers nothing` : reads }
 }
 

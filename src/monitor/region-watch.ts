@@ -21,7 +21,8 @@ export interface RegionWatchOptions {
   readonly unreachableAfterUs: number
   /** How often the directory is read for servers that came or went, in milliseconds. */
   readonly refreshMs: number
-  readonly controlConnection: () => ControlConnection
+  /** @param unreachableForUs how long reads have failed by now; 0 where they succeed */
+  readonly controlConnection: (unreachableForUs: number) => ControlConnection
   readonly nowUs: () => number
   /** `setInterval`, or simulated time's. Returns what cancels it. */
   readonly every: (ms: number, run: () => void) => () => void
@@ -44,7 +45,7 @@ export class RegionWatch {
   #sampled: readonly Sampled[] = []
   #refreshing: Promise<void> | undefined
   #again = false
-  #status: string | undefined
+  #unreachable: { readonly status: string; readonly sinceUs: number } | undefined
   #closed = false
 
   constructor(options: RegionWatchOptions) {
@@ -73,8 +74,10 @@ export class RegionWatch {
       boxes.push({ box, name: entry.name, generation: entry.generation, exited: entry.exited, sensors: own })
     }
     const osSensor = sensors.find(({ box }) => box === 0)?.observed
-    const status = reachable || this.#status === undefined ? {} : { status: this.#status }
-    return { reachable, ...status, control: this.#options.controlConnection(), osSensor, boxes }
+    const unreachable = reachable ? undefined : this.#unreachable
+    const status = unreachable === undefined ? {} : { status: unreachable.status }
+    const control = this.#options.controlConnection(unreachable === undefined ? 0 : this.#options.nowUs() - unreachable.sinceUs)
+    return { reachable, ...status, control, osSensor, boxes }
   }
 
   /**
@@ -112,6 +115,8 @@ export class RegionWatch {
 
   async #readPlan(): Promise<void> {
     const { memory, header } = this.#options
+    // Nothing can be read, but whether the machine answers otherwise may have become known.
+    if (!this.#watch.state.reachable) return this.#judge()
     try {
       const directory = await readDirectory(memory, header)
       const open = directory.flatMap((entry, box) => (entry?.state === 'open' ? [box] : []))
@@ -140,7 +145,7 @@ export class RegionWatch {
   #onEvent(event: WatchEvent): void {
     if (this.#closed) return
     if (event.kind === 'unreachable') {
-      this.#status = event.status
+      this.#unreachable = { status: event.status, sinceUs: event.sinceUs }
       this.#judge()
       return
     }

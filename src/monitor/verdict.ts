@@ -6,12 +6,15 @@ export type NodeVerdictKind = (typeof nodeVerdicts)[number]
 export const boxVerdicts = ['alive', 'app-stalled', 'app-exited'] as const
 export type BoxVerdictKind = (typeof boxVerdicts)[number]
 
-/** State of the enrollment's connection: the only thing heard of a machine other than its memory. */
+/** The enrollment's connection: the only thing heard of a machine other than its memory. */
 export type ControlConnection =
-  | 'connected'
-  /** The machine closed or refused it: its kernel answers. */
+  /** Heard from, and that after its memory stopped answering (if it has). */
+  | 'answers'
+  /** It stands, but nothing has come by it since the memory stopped answering. */
+  | 'unheard'
+  /** The machine ended or refused it: its kernel answers. */
   | 'reset'
-  /** Nothing comes back. */
+  /** Nothing came back for the connection's deadline. */
   | 'silent'
   /** This fabric has none. */
   | 'none'

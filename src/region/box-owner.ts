@@ -6,8 +6,9 @@
  * them: then they are the recoverer's, and the server gets an empty box.
  */
 import { BackdoorsError } from '../errors.js'
+import type { SharedMemory } from '../native/memory.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
-import { claimGeneration, decodeClaim } from './control.js'
+import { claimGeneration, decodeClaim, fenceAll } from './control.js'
 import { decodeDirectoryEntry, encodeDirectoryEntry, type DirectoryEntry } from './directory.js'
 import { boxOffset, boxStates, directoryEntry, directoryEntryOffset, indexEntry, sensorCell } from './layout.js'
 import { ControlWords, type Region } from './region.js'
@@ -88,8 +89,9 @@ export class BoxOwner {
     return this.#control.fence(this.box) >= this.generation || this.#control.fence('node') !== 0
   }
 
-  /** @throws BackdoorsError FENCED */
+  /** @throws BackdoorsError FENCED; CLOSED: the box may be another process's by now */
   checkFence(): void {
+    if (this.#closed) throw new BackdoorsError('CLOSED', `Server ${this.name} has closed its box; attach again.`, { box: this.box })
     if (this.fenced) {
       throw new BackdoorsError('FENCED', `Server ${this.name} on node ${this.region.header.node} has been fenced: another node serves its sessions. Stop serving; if a commit was under way, do not acknowledge it.`, { peer: this.region.header.node, box: this.box })
     }
@@ -105,7 +107,7 @@ export class BoxOwner {
       throw new BackdoorsError('SENSORS_EXHAUSTED', `Box ${this.box} has room for ${plan.sensorsPerBox} sensors; raise region.sensors.`, { box: this.box })
     }
     const offset = boxOffset(plan, this.box) + cell * sensorCell.bytes
-    const sensor = new SensorHandle(this.region, offset, description, () => this.fenced)
+    const sensor = new SensorHandle(this.region, offset, description, () => this.#closed || this.fenced)
     describeSensor(this.region.bytes.subarray(offset, offset + sensorCell.bytes), this.#seed, description)
     this.#sensors.set(description.name, sensor)
     return sensor
@@ -113,32 +115,61 @@ export class BoxOwner {
 
   /**
    * An orderly end: the box is closed, and its sessions are nobody's to recover. They stay for a restarted
-   * server of the same name. Idempotent. Leaves the region mapped.
+   * server of the same name. A box that is fenced stays open, for its sessions are somebody's to recover.
+   * Idempotent. Leaves the region mapped.
    */
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    writeEntry(this.#entry, { name: this.name, state: 'closed', generation: this.generation, pid: process.pid, sequenceFloor: this.sessions.sequence })
-    this.region.memory.unlockBytes(directoryEntryOffset(this.region.header.plan, this.box), 1)
+    const entry = { name: this.name, generation: this.generation, pid: process.pid, sequenceFloor: this.sessions.sequence }
+    if (!this.fenced) writeEntry(this.#entry, { ...entry, state: 'closed' })
+    if (this.fenced) writeEntry(this.#entry, { ...entry, state: 'open' })
+    release(this.region, this.box)
+  }
+}
+
+/** Boxes held by this process through one mapping: the kernel's locks tell only mappings apart. */
+const heldHere = new WeakMap<SharedMemory, Set<number>>()
+
+function lock(region: Region, box: number): boolean {
+  const held = heldHere.get(region.memory) ?? new Set()
+  heldHere.set(region.memory, held)
+  if (held.has(box) || !region.memory.lockBytes(directoryEntryOffset(region.header.plan, box), 1)) return false
+  held.add(box)
+  return true
+}
+
+function release(region: Region, box: number): void {
+  region.memory.unlockBytes(directoryEntryOffset(region.header.plan, box), 1)
+  heldHere.get(region.memory)?.delete(box)
+}
+
+const isHeld = (region: Region, box: number): boolean =>
+  heldHere.get(region.memory)?.has(box) === true || region.memory.isLocked(directoryEntryOffset(region.header.plan, box), 1)
+
+/** @throws BackdoorsError BOX_IN_USE where a living process holds a box under this name */
+function checkNameIsFree(region: Region, name: string, own?: number): void {
+  for (let box = 1; box < region.header.plan.boxCount; box++) {
+    if (box === own || readEntry(region, box)?.name !== name || !isHeld(region, box)) continue
+    throw new BackdoorsError('BOX_IN_USE', `A server named ${name} is attached to ${region.memory.path} already; give each process its own name.`, { path: region.memory.path, box })
   }
 }
 
 /** The boxes to try: the one that bears the name already, then the never used, then those that were left. */
 function candidates(region: Region, options: BoxOwnerOptions): number[] {
   if (options.daemon) return [0]
+  checkNameIsFree(region, options.name)
+  const control = new ControlWords(region)
   const { plan } = region.header
   const own: number[] = []
   const fresh: number[] = []
   const left: number[] = []
   for (let box = 1; box < plan.boxCount; box++) {
     const entry = readEntry(region, box)
-    if (entry?.name === options.name) own.push(box)
+    // A server that was fenced goes on in another box, and what is in that one counts from then on.
+    if (entry?.name === options.name && control.fence(box) < entry.generation) own.push(box)
     else if (entry?.state === 'free') fresh.push(box)
     else if (entry?.state === 'closed' || isRecovered(region, box)) left.push(box)
-  }
-  const held = own.find((box) => region.memory.isLocked(directoryEntryOffset(plan, box), 1))
-  if (held !== undefined) {
-    throw new BackdoorsError('BOX_IN_USE', `A server named ${options.name} is attached to ${region.memory.path} already; give each process its own name.`, { path: region.memory.path, box: held })
   }
   return [...own, ...fresh, ...left]
 }
@@ -153,7 +184,7 @@ function isRecovered(region: Region, box: number): boolean {
   const control = new ControlWords(region)
   const fence = control.fence(box)
   const claim = decodeClaim(control.claim(box))
-  return fence > 0 && claim?.step === 'announced' && claim.generation === claimGeneration(fence)
+  return fence > 0 && fence < fenceAll && claim?.step === 'announced' && claim.generation === claimGeneration(fence)
 }
 
 /**
@@ -162,27 +193,46 @@ function isRecovered(region: Region, box: number): boolean {
  * @returns the new entry, or undefined where the box is somebody else's
  */
 function takeBox(region: Region, control: ControlWords, box: number, name: string): DirectoryEntry | undefined {
+  if (!lock(region, box)) return undefined
+  let taken: DirectoryEntry | undefined
+  try {
+    taken = openGeneration(region, control, box, name)
+  } finally {
+    if (taken === undefined) release(region, box)
+  }
+  return taken
+}
+
+function openGeneration(region: Region, control: ControlWords, box: number, name: string): DirectoryEntry | undefined {
   const { plan } = region.header
   const entryAt = directoryEntryOffset(plan, box)
-  if (!region.memory.lockBytes(entryAt, 1)) return undefined
   const bytes = region.bytes.subarray(entryAt, entryAt + directoryEntry.bytes)
   const previous = decodeDirectoryEntry(bytes)
   const fence = control.fence(box)
-  const fenced = previous !== undefined && previous.generation > 0 && fence >= previous.generation
-  if (previous !== undefined && (!fenced || isRecovered(region, box))) {
-    const wipe = fenced || previous.name !== name
-    const entry: DirectoryEntry = {
-      name, state: 'open', pid: process.pid, exited: false,
-      sequenceFloor: wipe ? wipeBox(region, box, previous) : previous.sequenceFloor,
-      generation: Math.max(previous.generation, fence) + 1,
-    }
-    writeEntry(bytes, entry)
-    if (control.fence(box) === fence && control.fence('node') === 0) return entry
+  if (previous === undefined) return undefined
+  const fenced = previous.generation > 0 && fence >= previous.generation
+  const generation = Math.max(previous.generation, fence) + 1
+  if ((fenced && !isRecovered(region, box)) || generation >= fenceAll) return undefined
+  const sequenceFloor = fenced || previous.name !== name ? wipeBox(region, box, previous, bytes) : previous.sequenceFloor
+  // The sensors of the owner before would never move again, and be taken for this one's.
+  const sensors = boxOffset(plan, box)
+  region.bytes.fill(0, sensors, sensors + plan.sensorsPerBox * sensorCell.bytes)
+  const entry: DirectoryEntry = { name, state: 'open', pid: process.pid, exited: false, sequenceFloor, generation }
+  const left: DirectoryEntry = { ...previous, sequenceFloor: Math.max(previous.sequenceFloor, sequenceFloor) }
+  writeEntry(bytes, entry)
+  if (control.fence(box) !== fence || control.fence('node') !== 0) {
     // Fenced in between: what is in the box is the recoverer's, under the generation that it was written in.
-    writeEntry(bytes, previous)
+    writeEntry(bytes, left)
+    return undefined
   }
-  region.memory.unlockBytes(entryAt, 1)
-  return undefined
+  try {
+    // Of two processes that start under one name at the same time, one at least sees the other.
+    if (box !== 0) checkNameIsFree(region, name, box)
+  } catch (error) {
+    writeEntry(bytes, left)
+    throw error
+  }
+  return entry
 }
 
 const entryBarrier = new Int32Array(new SharedArrayBuffer(4))
@@ -193,8 +243,12 @@ function writeEntry(into: Uint8Array, entry: Omit<DirectoryEntry, 'exited'>): vo
   Atomics.add(entryBarrier, 0, 1)
 }
 
-/** Empties a box that had another owner. @returns a sequence above all that were used in it */
-function wipeBox(region: Region, box: number, previous: DirectoryEntry): number {
+/**
+ * Empties a box that had another owner. Sequences go on from where it was, also when this is cut short, for a
+ * session's origin names its sequence, and no two of them may be the same.
+ * @returns a sequence that none was above
+ */
+function wipeBox(region: Region, box: number, previous: DirectoryEntry, entry: Uint8Array): number {
   const { plan, incarnation } = region.header
   const start = boxOffset(plan, box)
   const index = region.bytes.subarray(start + plan.indexInBox, start + plan.indexInBox + plan.sessionsPerBox * indexEntry.bytes)
@@ -203,6 +257,7 @@ function wipeBox(region: Region, box: number, previous: DirectoryEntry): number 
     sessionsPerBox: plan.sessionsPerBox, heapBytes: plan.heapBytes, seed: boxSeed(incarnation, box),
     sequenceFloor: previous.sequenceFloor, nowMs: monotonicMs, checkFence: () => undefined, box,
   }).sequence
+  if (previous.state !== 'free') writeEntry(entry, { ...previous, sequenceFloor: last })
   index.fill(0)
   return last
 }

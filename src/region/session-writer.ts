@@ -6,9 +6,9 @@ import { BackdoorsError, type ErrorCode } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
 import { Heap } from './heap.js'
 import { indexEntry, indexFlags, maxNameBytes, maxSessionIdBytes, record, slotUnitBytes } from './layout.js'
-import { decodeIndexEntry, type Slot } from './session-index.js'
+import { decodeIndexEntry, type SessionIndexEntry, type Slot } from './session-index.js'
 import { decodeRecord, encodeOrigin, type SessionOrigin, type SessionVersion } from './session-record.js'
-import { encodeName } from './text.js'
+import { encodeName, encodeText } from './text.js'
 
 /** What the writer keeps of one session, outside shared memory. */
 interface Held {
@@ -25,6 +25,8 @@ interface Held {
   idleHasPrefix: boolean
   currentIsB: boolean
   recordBytes: number
+  /** On the node's monotonic clock, in milliseconds. */
+  expiresAtMs: number
 }
 
 /** The sessions of one store in this box. */
@@ -114,10 +116,12 @@ export class SessionWriter {
    */
   commit(store: HeldStore, id: string, payload: Uint8Array, options: CommitOptions): void {
     this.#options.checkFence()
+    const origin = options.origin === undefined ? undefined : encodeOrigin(options.origin)
     const held = store.sessions.get(id) ?? this.#begin(store, id)
-    if (options.origin !== undefined) setOrigin(store, held, options.origin)
-    const recordBytes = record.headerBytes + held.prefix.length + payload.length
+    const prefixBytes = origin === undefined ? held.prefix.length : held.prefix.length - held.originBytes + origin.length
+    const recordBytes = record.headerBytes + prefixBytes + payload.length
     if (held.idle === undefined || held.idle.bytes < recordBytes) this.#growIdle(store, held, recordBytes)
+    if (origin !== undefined) setOrigin(store, held, origin)
     this.#writeRecord(held, payload, options)
     this.#publish(store, held, recordBytes)
     this.#options.checkFence()
@@ -131,7 +135,7 @@ export class SessionWriter {
     if (version === undefined) {
       throw new BackdoorsError('RECORD_CORRUPT', `Session ${id} of store ${store.name} fails its CRC in memory: something has written over box ${this.#options.box}.`, { store: store.name, sessionId: id, box: this.#options.box })
     }
-    return this.#expired(version) ? undefined : version
+    return this.#options.nowMs() >= held.expiresAtMs ? undefined : version
   }
 
   /** Where the current record of a live session stands in the region, in bytes, and which node it came from. */
@@ -149,16 +153,16 @@ export class SessionWriter {
     if (held === undefined) return false
     this.#sequence++
     this.#writeEntry(held, indexFlags.used | indexFlags.deleted, 0)
-    // Even a damaged entry must not bring the session back, so its versions are made invalid too.
-    for (const slot of [held.current, held.idle]) {
+    // Even a damaged entry must not bring the session back, so its versions are made invalid too: the older one
+    // first, and seen to be so, for else it might be found in the place of the newer one.
+    for (const slot of [held.idle, held.current]) {
       if (slot === undefined) continue
-      const crcAt = (this.#options.heapOffset + slot.offset + record.crc) >> 2
-      this.#words[crcAt] = ~(this.#words[crcAt] ?? 0) >>> 0
+      this.#invalidate(slot)
+      Atomics.add(this.#barrier, 0, 1)
       this.#heap.free(slot)
     }
     store.sessions.delete(id)
     this.#freePositions.push(held.position)
-    Atomics.add(this.#barrier, 0, 1)
     this.#options.checkFence()
     return true
   }
@@ -169,19 +173,19 @@ export class SessionWriter {
   }
 
   #sweepAllBut(kept: Held | undefined): number {
+    const nowMs = this.#options.nowMs()
     let swept = 0
     for (const store of this.#stores.values()) {
       for (const held of store.sessions.values()) {
-        if (held === kept) continue
-        const version = held.current && this.#decode(held.current, held.recordBytes)
-        if (version && this.#expired(version) && this.delete(store, held.id)) swept++
+        if (held !== kept && nowMs >= held.expiresAtMs && this.delete(store, held.id)) swept++
       }
     }
     return swept
   }
 
-  #expired(version: SessionVersion): boolean {
-    return version.ttlMs > 0 && this.#options.nowMs() >= version.committedAtMs + version.ttlMs
+  /** A record without a store's name is none, whatever else it says. */
+  #invalidate(slot: Slot): void {
+    this.#words[(this.#options.heapOffset + slot.offset + record.storeBytes) >> 2] = 0
   }
 
   #decode(slot: Slot, bytes: number): SessionVersion | undefined {
@@ -195,9 +199,9 @@ export class SessionWriter {
 
   /** Makes room for a session that is not there yet. It has no version until its first commit is published. */
   #begin(store: HeldStore, id: string): Held {
-    const idBytes = new TextEncoder().encode(id)
-    if (idBytes.length === 0 || idBytes.length > maxSessionIdBytes || id.includes('\0')) {
-      throw this.#fail('SESSION_ID_INVALID', `an id is 1 to ${maxSessionIdBytes} bytes of text without NUL.`, store, id)
+    const idBytes = encodeText(id, maxSessionIdBytes)
+    if (idBytes === undefined) {
+      throw this.#fail('SESSION_ID_INVALID', `an id is 1 to ${maxSessionIdBytes} bytes of well-formed text without NUL.`, store, id)
     }
     const position = this.#takePosition() ?? (this.sweep() > 0 ? this.#takePosition() : undefined)
     if (position === undefined) {
@@ -208,7 +212,7 @@ export class SessionWriter {
     prefix.set(idBytes, store.nameBytes.length)
     return {
       id, position, prefix, idBytes: idBytes.length, originBytes: 0, current: undefined, idle: undefined,
-      currentHasPrefix: false, idleHasPrefix: false, currentIsB: true, recordBytes: 0,
+      currentHasPrefix: false, idleHasPrefix: false, currentIsB: true, recordBytes: 0, expiresAtMs: Infinity,
     }
   }
 
@@ -220,7 +224,8 @@ export class SessionWriter {
 
   #growIdle(store: HeldStore, held: Held, recordBytes: number): void {
     const isNew = held.current === undefined
-    const limit = Math.floor(this.#options.heapBytes / 2)
+    // Two versions have to fit, each in whole units.
+    const limit = Math.floor(this.#options.heapBytes / 2 / slotUnitBytes) * slotUnitBytes
     const tooLarge = recordBytes > limit
     const slot = tooLarge ? undefined : this.#findRoom(held, recordBytes)
     if (slot === undefined) {
@@ -232,21 +237,22 @@ export class SessionWriter {
     held.idleHasPrefix = false
   }
 
-  /** A slot for the next version; a slot too small is given back for it. */
+  /**
+   * A slot for the next version; one too small is given back for it, and only then, for the index entry names it
+   * until the next version is published: a slot that an entry names is never another session's.
+   */
   #findRoom(held: Held, recordBytes: number): Slot | undefined {
-    const small = held.idle
-    const found = this.#heap.allocate(recordBytes)
-    if (found !== undefined) {
-      if (small !== undefined) this.#heap.free(small)
-      return found
-    }
-    if (small !== undefined) this.#heap.free(small)
-    const retried = this.#heap.allocate(recordBytes) ?? (this.#sweepAllBut(held) > 0 ? this.#heap.allocate(recordBytes) : undefined)
-    if (retried === undefined && small !== undefined) {
-      held.idle = this.#heap.allocate(small.bytes)
-      held.idleHasPrefix = false
-    }
-    return retried
+    const found = this.#exchange(held.idle, recordBytes)
+    return found ?? (this.#sweepAllBut(held) > 0 ? this.#exchange(held.idle, recordBytes) : undefined)
+  }
+
+  #exchange(small: Slot | undefined, recordBytes: number): Slot | undefined {
+    const found = small === undefined ? this.#heap.allocate(recordBytes) : this.#heap.replace(small, recordBytes)
+    if (found === undefined || small === undefined) return found
+    // What is left in a free slot must never be found again, so it is gone before the slot is anybody's.
+    this.#invalidate(small)
+    Atomics.add(this.#barrier, 0, 1)
+    return found
   }
 
   #writeRecord(held: Held, payload: Uint8Array, options: CommitOptions): void {
@@ -255,6 +261,7 @@ export class SessionWriter {
     const words = this.#words
     const sequence = ++this.#sequence
     const nowMs = Math.floor(this.#options.nowMs())
+    held.expiresAtMs = options.ttlMs > 0 ? nowMs + options.ttlMs : Infinity
     const storeBytes = held.prefix.length - held.idBytes - held.originBytes
     words[word + 1] = options.schemaVersion
     words[word + 2] = sequence >>> 0
@@ -316,19 +323,41 @@ export class SessionWriter {
       if (entry.state === 'free') continue
       for (let gap = next; gap < position; gap++) this.#freePositions.push(gap)
       next = position + 1
-      const found = entry.state === 'deleted' ? undefined : this.#newest(entry.slots)
+      const found = this.#newest(entry)
       if (found === undefined || !this.#hold(position, found.version, found.slot)) this.#clearEntry(position)
     }
-    const slots: Slot[] = []
-    for (const store of this.#stores.values()) for (const { current } of store.sessions.values()) if (current) slots.push(current)
-    return { slots, next }
+    return { slots: this.#dropOverlapping(), next }
   }
 
-  #newest(slots: readonly Slot[]): { version: SessionVersion; slot: Slot } | undefined {
+  /** A record within another's slot is a part of that one's payload. @returns the slots that are left */
+  #dropOverlapping(): Slot[] {
+    const found: { slot: Slot; store: HeldStore; held: Held }[] = []
+    for (const store of this.#stores.values()) {
+      for (const held of store.sessions.values()) if (held.current) found.push({ slot: held.current, store, held })
+    }
+    found.sort((a, b) => a.slot.offset - b.slot.offset)
+    const kept: Slot[] = []
+    let end = 0
+    for (const { slot, store, held } of found) {
+      if (slot.offset >= end) {
+        kept.push(slot)
+        end = slot.offset + slot.bytes
+        continue
+      }
+      store.sessions.delete(held.id)
+      this.#clearEntry(held.position)
+    }
+    return kept
+  }
+
+  /** As a reader would find it: what a certain entry names as current, and otherwise the newest in its slots. */
+  #newest(entry: SessionIndexEntry): { version: SessionVersion; slot: Slot } | undefined {
     let best: { version: SessionVersion; slot: Slot } | undefined
-    for (const slot of slots) {
+    for (const [i, slot] of entry.slots.entries()) {
       const version = this.#decode(slot, slot.bytes)
-      if (version && (best === undefined || version.sequence > best.version.sequence)) best = { version, slot }
+      if (version === undefined) continue
+      if (entry.state === 'live' && i === 0 && version.sequence % 0x1_0000_0000 === entry.sequence) return { version, slot }
+      if (best === undefined || version.sequence > best.version.sequence) best = { version, slot }
     }
     return best
   }
@@ -343,11 +372,14 @@ export class SessionWriter {
       this.#clearEntry(other.position)
     }
     const held: Held = {
-      id: version.id, position, prefix: new Uint8Array(0), idBytes: 0, originBytes: 0, current: slot, idle: undefined,
+      id: version.id, position, prefix: new Uint8Array(0), idBytes: 0, originBytes: 0, current: undefined, idle: undefined,
       currentHasPrefix: true, idleHasPrefix: false, currentIsB: false, recordBytes: 0,
+      expiresAtMs: version.ttlMs > 0 ? version.committedAtMs + version.ttlMs : Infinity,
     }
     setPrefix(store, held, version.origin === undefined ? undefined : encodeOrigin(version.origin))
     held.recordBytes = record.headerBytes + held.prefix.length + version.payload.length
+    // An entry caught in a change may name a longer slot than the record has: the rest is a neighbour's.
+    held.current = { offset: slot.offset, bytes: Math.ceil(held.recordBytes / slotUnitBytes) * slotUnitBytes }
     store.sessions.set(version.id, held)
     this.#writeEntry(held, indexFlags.used, held.recordBytes)
     return true
@@ -371,8 +403,8 @@ function setPrefix(store: HeldStore, held: Held, origin: Uint8Array | undefined)
   held.originBytes = origin?.length ?? 0
 }
 
-function setOrigin(store: HeldStore, held: Held, origin: SessionOrigin): void {
-  setPrefix(store, held, encodeOrigin(origin))
+function setOrigin(store: HeldStore, held: Held, origin: Uint8Array): void {
+  setPrefix(store, held, origin)
   held.idleHasPrefix = false
   held.currentHasPrefix = false
 }
