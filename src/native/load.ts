@@ -3,15 +3,10 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { BackdoorsError, type ErrorCode, type ErrorDetails } from '../errors.js'
+import { BackdoorsError } from '../errors.js'
+import type { AddonBase } from './addon-base.js'
 import type { MemoryAddon } from './memory.js'
 import type { VerbsAddon } from './verbs.js'
-
-/** What every target of the addon has. */
-export interface AddonBase {
-  /** Gives the target the constructor of the errors it throws. Called once per environment, at load. */
-  initialize(createError: (code: ErrorCode, message: string, details: ErrorDetails) => Error): void
-}
 
 const require = createRequire(import.meta.url)
 

@@ -2,7 +2,7 @@
  * The typed statement of the addon's *memory* target (`addon/memory/`): shared regions, CRC32C, the beat
  * thread, the sampler thread. It needs neither RDMA nor root, and exists on every machine.
  */
-import type { AddonBase } from './load.js'
+import type { AddonBase } from './addon-base.js'
 
 export interface SharedMemoryOptions {
   /** Create the file and allocate it in full (fallocate), or make a sealed memfd where `memfd` is set. */

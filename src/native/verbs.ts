@@ -7,7 +7,7 @@
  * failed verbs call throws VERBS_CALL_FAILED with `call` and `errno`.
  */
 import type { MemoryWindow } from '../fabric/lending.js'
-import type { AddonBase } from './load.js'
+import type { AddonBase } from './addon-base.js'
 import type { SamplerCell, SamplerListener, SharedMemory } from './memory.js'
 
 export interface GidEntry {
