@@ -20,6 +20,8 @@ import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './st
 
 /** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
 const lookAfterEveryMs = 10
+/** Sessions in an answer to the command line that asked for no number. */
+const defaultListed = 1000
 
 export interface DaemonEvents {
   verdict: [peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence]
@@ -49,7 +51,13 @@ export async function startDaemon(config: DaemonConfigInput, options: DaemonOpti
   const checked = parseConfig(config)
   const logger = options.logger ?? pino({ level: checked.log, base: { node: checked.node } }, pino.destination(2))
   const daemon = new Daemon(checked, logger)
-  await daemon.start()
+  try {
+    await daemon.start()
+  } catch (error) {
+    // Otherwise the region would stay locked, and its sensor go on beating for a daemon that is none.
+    await daemon.close()
+    throw error
+  }
   return daemon
 }
 
@@ -85,7 +93,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#metrics = new Metrics(config.node, (metrics) => this.#collect(metrics))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
       status: () => this.status(),
-      sessions: ({ node }) => peerSessions(this.#watcherOf(node)),
+      sessions: ({ node, limit }) => peerSessions(this.#watcherOf(node), typeof limit === 'number' ? limit : defaultListed),
       sensors: ({ node }) => peerSensors(this.#watcherOf(node)),
     }, log)
   }

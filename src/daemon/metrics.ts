@@ -13,6 +13,7 @@ export class Metrics {
   readonly #sessions: Counter<'peer' | 'fate'>
   readonly #recoverySeconds: Histogram
   readonly #peerVerdict: Gauge<'peer' | 'verdict'>
+  readonly #collect: (metrics: Metrics) => void
   #server: Server | undefined
 
   /** @param collect is run before each scrape, to bring the gauges up to date */
@@ -24,8 +25,7 @@ export class Metrics {
     this.#sessions = new Counter({ name: 'backdoors_recovered_sessions_total', help: 'Sessions found in failed peers, by what became of them.', labelNames: ['peer', 'fate'], registers })
     this.#recoverySeconds = new Histogram({ name: 'backdoors_recovery_duration_seconds', help: 'From suspicion to announcement.', buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10], registers })
     this.#peerVerdict = new Gauge({ name: 'backdoors_peer_verdict', help: '1 for the verdict that stands on a watched peer.', labelNames: ['peer', 'verdict'], registers })
-    new Gauge({ name: 'backdoors_metrics_collected', help: '1 where the figures of this scrape were collected.', registers, collect() { collect(metrics); this.set(1) } })
-    const metrics = this
+    this.#collect = collect
   }
 
   /** A gauge of the daemon's own, made at its first use. */
@@ -59,7 +59,7 @@ export class Metrics {
   async listen(host: string, port: number): Promise<number> {
     const server = createServer((request, response) => {
       if (request.method !== 'GET' || request.url !== '/metrics') return void response.writeHead(404).end()
-      void this.registry.metrics().then(
+      void this.#page().then(
         (text) => response.writeHead(200, { 'content-type': this.registry.contentType }).end(text),
         () => response.writeHead(500).end(),
       )
@@ -70,6 +70,11 @@ export class Metrics {
       server.listen(port, host, resolve)
     })
     return (server.address() as AddressInfo).port
+  }
+
+  #page(): Promise<string> {
+    this.#collect(this)
+    return this.registry.metrics()
   }
 
   async close(): Promise<void> {

@@ -54,18 +54,28 @@ export interface ListedSession {
   readonly adoptedFrom?: string
 }
 
-/** The sessions in a peer's boxes, as they stand: a glance at a living node, or a look before a recovery. */
-export async function peerSessions(watcher: PeerWatcher): Promise<ListedSession[]> {
+export interface SessionList {
+  readonly total: number
+  readonly sessions: readonly ListedSession[]
+}
+
+/**
+ * The sessions in a peer's boxes, as they stand: a glance at a living node, or a look before a recovery.
+ * @param limit how many to list; all are counted
+ */
+export async function peerSessions(watcher: PeerWatcher, limit: number): Promise<SessionList> {
   const { header, sampling } = linkOf(watcher)
   const listed: ListedSession[] = []
+  let total = 0
   for (const [box, entry] of (await readDirectory(sampling, header)).entries()) {
     if (entry === undefined || entry.state === 'free') continue
     const { sessions } = await readSessions(sampling, header, box)
-    for (const { store, id, sequence, payload, schemaVersion, remainingMs, origin } of sessions) {
+    total += sessions.length
+    for (const { store, id, sequence, payload, schemaVersion, remainingMs, origin } of sessions.slice(0, limit - listed.length)) {
       listed.push({ server: entry.name, store, id, sequence, bytes: payload.length, schemaVersion, remainingMs, ...(origin ? { adoptedFrom: origin.node } : {}) })
     }
   }
-  return listed
+  return { total, sessions: listed }
 }
 
 export interface ListedSensor extends SensorReading {

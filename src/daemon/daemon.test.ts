@@ -1,0 +1,205 @@
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { RecoveryReport } from '../recovery/recover.js'
+import { openRegion } from '../region/region.js'
+import { attach, type AttachedNode } from '../servers/attach.js'
+import { bytesCodec } from '../servers/codec.js'
+import { fromDaemon, readMessages, socketPathOf, writeMessage, type FromDaemon, type ToDaemon } from '../servers/local-protocol.js'
+import type { DaemonConfigInput } from './config.js'
+import { startDaemon, type Daemon } from './daemon.js'
+import { FakeNode, testDeadlineMs, testGeometry } from './testing/fake-node.js'
+
+let folder: string
+let closers: (() => Promise<void> | void)[]
+const pathOf = (node: string): string => join(folder, node)
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'backdoors-daemon-'))
+  closers = []
+})
+
+afterEach(async () => {
+  for (const close of closers.reverse()) await close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+async function daemon(node: string, peers: readonly string[], more: Partial<DaemonConfigInput> = {}): Promise<Daemon> {
+  const { boxCount, ...geometry } = testGeometry
+  const started = await startDaemon({
+    node,
+    cluster: 'test',
+    region: { path: pathOf(node), boxes: boxCount, ...geometry },
+    peers: peers.map((name) => ({ name, region: pathOf(name) })),
+    watch: { peers: 3, intervalUs: 500, osDeadlineMs: testDeadlineMs, refreshMs: 20 },
+    log: 'silent',
+    ...more,
+  })
+  closers.push(() => started.close())
+  return started
+}
+
+function fake(node: string): FakeNode {
+  const made = new FakeNode(node, pathOf(node))
+  closers.push(() => made.close())
+  return made
+}
+
+async function server(node: string): Promise<AttachedNode> {
+  const attached = await attach({ region: pathOf(node), name: 'web' })
+  closers.push(() => attached.close())
+  return attached
+}
+
+const text = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes)
+
+async function untilWatched(watcher: Daemon, peer: string): Promise<void> {
+  while ((watcher.status().peers.find((status) => status.peer === peer)?.servers?.[0]?.sensors.length ?? 0) === 0) await new Promise(setImmediate)
+}
+
+describe('a node whose memory stops moving', () => {
+  it('is fenced and recovered, and its sessions are served by a local server', async () => {
+    const a = fake('a')
+    a.commit('u1', 'one apple')
+    const b = await daemon('b', ['a'])
+    const web = await server('b')
+    const carts = web.sessions<Uint8Array>('carts', { codec: bytesCodec })
+    await untilWatched(b, 'a')
+    a.commit('u2', 'two pears')
+    const adopted = once(carts, 'adopted')
+    const taken = once(b, 'taken')
+    const recovered = once(b, 'recovered')
+    a.stop()
+    const [report] = (await recovered) as [RecoveryReport]
+    expect(report).toMatchObject({ peer: 'a', outcome: 'announced', found: 2, adopted: 2, refused: 0, corrupt: 0, stale: 0 })
+    expect((await adopted)[0]).toMatchObject({ from: 'a', ids: ['u1', 'u2'] })
+    expect([text(carts.get('u1')), text(carts.get('u2'))]).toEqual(['one apple', 'two pears'])
+    expect(() => a.commit('u1', 'three')).toThrow(expect.objectContaining({ code: 'FENCED' }))
+    expect(await taken).toEqual(['web', 2])
+    expect(b.status().waitingSessions).toBe(0)
+  })
+
+  it('is recovered by exactly one of two watchers', async () => {
+    const a = fake('a')
+    a.commit('u1', 'one apple')
+    const watchers = await Promise.all([daemon('b', ['a', 'c']), daemon('c', ['a', 'b'])])
+    await Promise.all(watchers.map((watcher) => untilWatched(watcher, 'a')))
+    const reports = watchers.map(async (watcher) => ((await once(watcher, 'recovered')) as [RecoveryReport])[0])
+    a.stop()
+    const outcomes = (await Promise.all(reports)).map(({ outcome }) => outcome)
+    expect(outcomes.sort()).toEqual(['announced', 'claimed-by-other'])
+  })
+
+  it('keeps its sessions in the daemon until a server asks for their store', async () => {
+    const a = fake('a')
+    a.commit('u1', 'one apple')
+    const b = await daemon('b', ['a'])
+    await untilWatched(b, 'a')
+    a.stop()
+    await once(b, 'recovered')
+    expect(b.status().waitingSessions).toBe(1)
+    const carts = (await server('b')).sessions<Uint8Array>('carts', { codec: bytesCodec })
+    await once(carts, 'adopted')
+    expect(text(carts.get('u1'))).toBe('one apple')
+  })
+})
+
+describe('a server that is gone', () => {
+  it('is recovered without a word to its healthy neighbours', async () => {
+    const a = fake('a')
+    a.commit('u1', 'one apple')
+    const b = await daemon('b', ['a'])
+    await untilWatched(b, 'a')
+    const verdict = once(b, 'verdict')
+    const recovered = once(b, 'recovered')
+    a.exitServer()
+    expect((await verdict)[1]).toMatchObject({ kind: 'app-exited', name: 'web' })
+    expect((await recovered)[0]).toMatchObject({ outcome: 'announced', adopted: 1, boxes: [a.server.box] })
+    expect(a.server.fenced).toBe(true)
+    expect(a.daemonBox.fenced).toBe(false)
+  })
+
+  it('is left alone where it closed its box', async () => {
+    const a = fake('a')
+    const b = await daemon('b', ['a'])
+    const verdicts: unknown[] = []
+    b.on('verdict', (...verdict) => verdicts.push(verdict))
+    await untilWatched(b, 'a')
+    a.server.close()
+    // The sensor stops with the server; the verdict that follows must find the box closed.
+    await new Promise((resolve) => setTimeout(resolve, testDeadlineMs * 2))
+    expect(verdicts).toEqual([])
+  })
+})
+
+describe('a daemon', () => {
+  it('takes its region up again, with its incarnation and what servers committed', async () => {
+    const first = await daemon('a', [])
+    const { incarnation } = first.status()
+    const web = await server('a')
+    web.sessions<string>('names').commit('u1', 'Ada')
+    await first.close()
+    const second = await daemon('a', [])
+    expect(second.status().incarnation).toBe(incarnation)
+    expect(web.sessions<string>('names').get('u1')).toBe('Ada')
+  })
+
+  it('refuses a region that another daemon lends', async () => {
+    await daemon('a', [])
+    await expect(daemon('a', [])).rejects.toMatchObject({ code: 'BOX_IN_USE' })
+  })
+
+  it('says that it was fenced, and starts anew with another incarnation', async () => {
+    const a = await daemon('a', [])
+    const web = await server('a')
+    web.sessions<string>('names').commit('u1', 'Ada')
+    const region = openRegion(pathOf('a'))
+    const words = new BigUint64Array(region.memory.buffer, 4096, 2)
+    const toldDaemon = once(a, 'fenced')
+    words[0] = 1n
+    words[1] = (1n << 40n) | (7n << 24n) | (1n << 8n) | 5n // generation 1, recoverer 7, term 1, announced
+    await toldDaemon
+    expect(() => web.sessions<string>('names').commit('u1', 'Bob')).toThrow(expect.objectContaining({ code: 'FENCED' }))
+    const { incarnation } = a.status()
+    region.memory.close()
+    await a.close()
+    const again = await daemon('a', [])
+    expect(again.status().incarnation).not.toBe(incarnation)
+    expect((await server('a')).sessions<string>('names').size).toBe(0)
+  })
+
+  it('answers on its socket, and refuses what it does not know', async () => {
+    await daemon('a', ['b'])
+    const answer = async (message: ToDaemon): Promise<FromDaemon> => {
+      const socket = connect(socketPathOf(pathOf('a')))
+      const received = new Promise<FromDaemon>((resolve, reject) => readMessages(socket, fromDaemon, resolve, reject))
+      writeMessage(socket, message)
+      return received.finally(() => socket.destroy())
+    }
+    expect(await answer({ type: 'request', id: 1, method: 'status', params: {} })).toMatchObject({ id: 1, result: { node: 'a', peers: [{ peer: 'b', connected: false }] } })
+    expect(await answer({ type: 'request', id: 2, method: 'toString', params: {} })).toMatchObject({ id: 2, error: { code: 'PROTOCOL_ERROR' } })
+    expect(await answer({ type: 'request', id: 3, method: 'sessions', params: { node: 'z' } })).toMatchObject({ id: 3, error: { code: 'PEER_UNKNOWN' } })
+  })
+
+  it('drops a local connection that talks nonsense, and serves on', async () => {
+    const a = await daemon('a', [])
+    const socket = connect(socketPathOf(pathOf('a')))
+    socket.write('{"type":"taken","offer":-1}\n')
+    await once(socket, 'close')
+    const web = await server('a')
+    web.sessions('names')
+    while (a.status().servers.length === 0) await new Promise(setImmediate)
+    expect(a.status().servers).toEqual(['web'])
+  })
+
+  it('serves its metrics', async () => {
+    const port = 20_000 + (process.pid % 20_000)
+    await daemon('a', [], { metrics: { port } })
+    const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    expect(page).toContain('backdoors_fenced{node="a"} 0')
+    expect(page).toContain('backdoors_waiting_sessions{node="a"} 0')
+  })
+})
