@@ -10,19 +10,21 @@ export interface SharedMemoryOptions {
   /** File, DAX device, or, for a memfd, the name shown in /proc. */
   readonly path: string
   readonly memfd?: boolean
-  /** Length in bytes; needed to create, and otherwise a lower bound that is checked. */
+  /** In bytes; needed to create, and otherwise a lower bound that is checked. */
   readonly length?: number
   /** Map writable. Default true. */
   readonly writable?: boolean
-  /** Back a memfd by huge pages of 2 MiB. */
+  /** Back a memfd by huge pages of 2 MiB; they have to be set aside (`vm.nr_hugepages`). */
   readonly hugePages?: boolean
   /** Permission bits of a created file. Default 0o600. */
   readonly mode?: number
 }
 
 /**
- * A shared mapping as an ArrayBuffer. The pages stay mapped while a beat thread, a sampler or a memory region
- * uses them, whenever `close` is called.
+ * A shared mapping as an ArrayBuffer. The pages stay mapped while the buffer, a beat thread or a memory region
+ * uses them, whenever `close` is called. Methods throw CLOSED after `close`; a failed call throws
+ * SYSTEM_CALL_FAILED with `call`, `errno` and `path`. (It has a property more, `pages`, by which the addon's targets
+ * hand the pages to each other.)
  */
 export interface SharedMemory {
   readonly buffer: ArrayBuffer
@@ -35,8 +37,10 @@ export interface SharedMemory {
   pin(): string | null
   /**
    * Takes an open-file-description lock on a byte range, without waiting. The kernel releases it when this
-   * object is closed or its process dies in any way, so that it is never held by a dead holder.
+   * object is closed or its process dies in any way, so that it is never held by a dead holder. An object that
+   * has locked bytes is not collected before it is closed.
    * @returns whether the lock is held now.
+   * @throws READ_ONLY where the memory is not mapped writable
    */
   lockBytes(offset: number, length: number): boolean
   unlockBytes(offset: number, length: number): void
@@ -46,9 +50,14 @@ export interface SharedMemory {
   close(): void
 }
 
-/** Reads a file that another process may truncate at any time: by pread, never by a mapping, so no SIGBUS. */
+/**
+ * Reads a file that another process may truncate at any time: by pread, never by a mapping that stays, so no
+ * SIGBUS. Methods throw CLOSED after `close`.
+ */
 export interface FileReader {
   readonly path: string
+  /** Was the file's permission to be written given as well? False once closed. */
+  readonly writable: boolean
   /** Current length of the file, in bytes. */
   length(): number
   /**
@@ -56,11 +65,15 @@ export interface FileReader {
    * @returns 0, or the errno of the first that failed (a read past the end gives ENODATA).
    */
   read(triples: Float64Array, count: number, target: Uint8Array): number
+  /** @throws READ_ONLY, OUT_OF_RANGE (the file never grows by it), SYSTEM_CALL_FAILED */
+  write(offset: number, bytes: Uint8Array): void
   /**
    * Compare-and-swap on an aligned 8-byte word of a short-lived checked mapping of the page.
-   * @throws SYSTEM_CALL_FAILED, OUT_OF_RANGE
+   * @returns what the word was
+   * @throws UNALIGNED, READ_ONLY, OUT_OF_RANGE, SYSTEM_CALL_FAILED
    */
   compareAndSwap(offset: number, expected: bigint, desired: bigint): bigint
+  /** A sampler that reads the file goes on trying, and fails with CLOSED. Idempotent. */
   close(): void
 }
 
@@ -74,7 +87,10 @@ export interface BeatThreadOptions {
   readonly intervalUs: number
 }
 
-/** A native thread that advances a counter, by real-time priority and with locked memory where permitted. */
+/**
+ * A native thread that advances a counter, by real-time priority and with locked memory where permitted. It runs
+ * until it is closed or fenced, whether or not anybody holds this object, and does not keep the process alive.
+ */
 export interface BeatThread {
   /** What was not permitted, in words fit for a log; empty where all was. */
   readonly warnings: readonly string[]
@@ -91,8 +107,11 @@ export interface SamplerCell {
   readonly deadlineUs: number
 }
 
-/** Packed events: [kind, target, cell, counter, sinceUs, atUs, status] each; kinds as in `samplerEventKinds`. */
-export type SamplerListener = (events: Float64Array) => void
+/**
+ * Packed events: [kind, target, cell, counter, sinceUs, atUs, status] each; kinds as in `samplerEventKinds`, and
+ * `status` an index into `statuses`, the codes of failures, or -1.
+ */
+export type SamplerListener = (events: Float64Array, statuses: readonly string[]) => void
 export const samplerEventKinds = ['stalled', 'moved', 'unreachable', 'reachable'] as const
 export const samplerEventFields = 7
 
@@ -100,19 +119,32 @@ export const samplerEventFields = 7
 export const samplerHeadFields = 6
 export const samplerCellFields = 4
 
-/** A native thread that samples many targets, each at an interval of its own, with absolute timers. */
+/**
+ * A native thread that samples many targets, each at an interval of its own, with absolute timers. While it has
+ * targets it keeps the process alive. Methods throw CLOSED after `close`.
+ */
 export interface Sampler {
-  /** Offsets and lengths are pairs into the source; they are read one after another into one buffer. */
-  add(source: FileReader, pairs: Float64Array, cells: readonly SamplerCell[], intervalUs: number, unreachableAfterUs: number): number
-  update(target: number, pairs: Float64Array, cells: readonly SamplerCell[], intervalUs: number, unreachableAfterUs: number): void
+  /**
+   * Samples from now on. `triples` are [offset, length, position] each, as of `FileReader.read`.
+   * @returns the target's number, which is never used again
+   */
+  add(source: FileReader, triples: Float64Array, cells: readonly SamplerCell[], intervalUs: number, unreachableAfterUs: number): number
+  /** Cells that stand in both plans at the same offsets of the file keep their history. */
+  update(target: number, source: FileReader, triples: Float64Array, cells: readonly SamplerCell[], intervalUs: number, unreachableAfterUs: number): void
+  /** No event of it is delivered any more. Idempotent. */
   remove(target: number): void
   state(target: number): Float64Array
+  /** Idempotent; no event is delivered any more. */
   close(): void
 }
 
 export interface MemoryAddon extends AddonBase {
   /** CRC32C (Castagnoli) of `length` bytes from `offset` on, continuing from `seed`; by SSE4.2 or ARMv8 where present. */
   crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number
+  /** The same by tables: what `crc32c` is tested against, and does where the processor has no instruction for it. */
+  crc32cBySoftware(bytes: Uint8Array, offset: number, length: number, seed: number): number
+  /** What `crc32c` uses on this machine. */
+  readonly crc32cMeans: 'sse4.2' | 'armv8' | 'software'
   /** CLOCK_MONOTONIC in microseconds: the clock of the sampler's events. */
   monotonicUs(): number
   readonly SharedMemory: new (options: SharedMemoryOptions) => SharedMemory

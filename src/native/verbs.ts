@@ -8,7 +8,7 @@
  */
 import type { MemoryWindow } from '../fabric/lending.js'
 import type { AddonBase } from './addon-base.js'
-import type { SamplerCell, SamplerListener, SharedMemory } from './memory.js'
+import type { SamplerCell, SharedMemory } from './memory.js'
 
 export interface GidEntry {
   readonly index: number
@@ -78,14 +78,13 @@ export const accessFlags = { localWrite: 1, remoteWrite: 2, remoteRead: 4, remot
 
 export interface MemoryRegionOptions {
   /**
-   * What is registered: a SharedMemory or an ArrayBuffer, of which the object itself is held (not just its
-   * bytes); or, where it is left out, page-aligned memory of the region's own.
+   * What is registered; where it is left out, page-aligned memory of the region's own, which reads need as their
+   * target. A SharedMemory may be closed while it is registered: its pages stay, and peers go on seeing them.
    *
-   * A SharedMemory may be closed while it is registered: the device holds its pages, and peers go on seeing
-   * them. An ArrayBuffer must not be transferred or detached while the device may write into it: its bytes would
-   * go to whoever owns that memory then. So targets of reads best live in memory of the region's own.
+   * There is no registering of an ArrayBuffer of JavaScript: it can be detached or transferred at any time, and what
+   * the device still writes would go to whoever owns that memory then.
    */
-  readonly memory?: SharedMemory | ArrayBuffer
+  readonly memory?: SharedMemory
   /** First byte within `memory`. Default 0. */
   readonly offset?: number
   /** In bytes. Default: all of `memory` from `offset` on. */
@@ -95,9 +94,9 @@ export interface MemoryRegionOptions {
 }
 
 export interface MemoryRegion {
-  /** What is registered: bytes `offset` to `offset + length` of it. For memory of its own that is all of it. */
-  readonly buffer: ArrayBuffer
-  readonly offset: number
+  /** Memory of the region's own; it can be used after the region is closed. Null for a SharedMemory. */
+  readonly buffer: ArrayBuffer | null
+  /** In bytes. */
   readonly length: number
   /** Virtual address of the first byte, as peers name it in work requests. */
   readonly address: bigint
@@ -107,7 +106,7 @@ export interface MemoryRegion {
   close(): void
 }
 
-/** Both sides of its lock are the event loop and a sampler thread; a queue pair brings its own completions here. */
+/** With a completion channel of its own, of which the environment's event loop hears. */
 export interface CompletionQueue {
   readonly depth: number
   close(): void
@@ -198,20 +197,25 @@ export interface WorkBatch {
   prepareAtomic(opcode: number, window: number, offset: number, localOffset: number, compareOrAdd: bigint, swap: bigint): void
   /**
    * Runs by the completion queue's event channel, on the environment's event loop.
-   * @throws TIMEOUT after `timeoutUs` (the buffers stay the device's until `busy` is false), WC_…, CLOSED;
-   * QUEUE_FULL while busy
+   * @returns undefined where the run was over before this returned: some devices are that quick, and then neither a
+   * promise nor a turn of the event loop is needed.
+   * @throws CLOSED; the promise rejects with TIMEOUT (the buffers stay the device's until `busy` is false), WC_…,
+   * CLOSED, or QUEUE_FULL while busy
    */
-  run(timeoutUs: number): Promise<void>
-  /** Runs by busy polling: this thread does nothing else meanwhile. Throws what `run` does. */
-  runSync(timeoutUs: number): void
+  run(): Promise<void> | undefined
+  /** Runs by busy polling: this thread does nothing else meanwhile. Throws what `run` rejects with. */
+  runSync(): void
   /**
    * The native poll loop: runs `iterations` times, one run outstanding.
    * @returns for each, nanoseconds from its post to the next one's, as perftest's `ib_read_lat -U` measures.
    */
-  latencyLoop(iterations: number, timeoutUs: number): Float64Array
+  latencyLoop(iterations: number): Float64Array
   /** Waits for nobody: a run under way goes on, and its buffers stay held until it is over. */
   close(): void
 }
+
+/** Packed events as the memory target's; `status` of an event is an index into `statuses`, codes of errors. */
+export type VerbsSamplerListener = (events: Float64Array, statuses: readonly string[]) => void
 
 /** As the memory target's sampler, over batches; each batch needs to be given to one sampler only. */
 export interface VerbsSampler {
@@ -236,7 +240,7 @@ export interface VerbsAddon extends AddonBase {
   readonly CompletionQueue: new (context: Context, depth: number) => CompletionQueue
   /** Both its send and its receive queue complete to `queue`. @throws QP_TRANSITION, MEMLOCK_LIMIT */
   readonly QueuePair: new (domain: ProtectionDomain, queue: CompletionQueue, options: QueuePairOptions) => QueuePair
-  /** `region` is where reads go to, writes come from, and atomics leave the old value. */
-  readonly WorkBatch: new (queuePair: QueuePair, region: MemoryRegion, capacity: number) => WorkBatch
-  readonly Sampler: new (listener: SamplerListener) => VerbsSampler
+  /** `region` is where reads go to, writes come from, and atomics leave the old value; each run has `timeoutUs`. */
+  readonly WorkBatch: new (queuePair: QueuePair, region: MemoryRegion, capacity: number, timeoutUs: number) => WorkBatch
+  readonly Sampler: new (listener: VerbsSamplerListener) => VerbsSampler
 }

@@ -1,0 +1,256 @@
+import { truncateSync } from 'node:fs'
+import { setTimeout as sleepMs } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import { Child, closing, countThreads, createMemory, expectCode, until } from '../../addon/test/native-fixture.js'
+import { memoryAddon } from './load.js'
+import { type FileReader, type Sampler, type SamplerCell, samplerEventFields, samplerEventKinds, samplerHeadFields, type SharedMemory } from './memory.js'
+import { readFileSync } from 'node:fs'
+
+/** So long that no delay of a test machine reaches it. */
+const patientUs = 3.6e9
+const cellAt = (counterPosition: number, deadlineUs: number, pendingPosition = -1): SamplerCell => ({ counterPosition, pendingPosition, deadlineUs })
+const oneWord = Float64Array.of(0, 4, 0)
+
+interface Seen {
+  readonly kind: (typeof samplerEventKinds)[number] | undefined
+  readonly target: number
+  readonly cell: number
+  readonly counter: number
+  readonly sinceUs: number
+  readonly atUs: number
+  readonly status: string | undefined
+}
+
+class Rig {
+  readonly events: Seen[] = []
+  readonly memory: SharedMemory = createMemory()
+  readonly words = new Uint32Array(this.memory.buffer)
+  readonly reader: FileReader = closing(new (memoryAddon().FileReader)(this.memory.path))
+  readonly sampler: Sampler = closing(
+    new (memoryAddon().Sampler)((packed, statuses) => {
+      for (let at = 0; at < packed.length; at += samplerEventFields) {
+        const [kind = -1, target = -1, cell = -1, counter = -1, sinceUs = -1, atUs = -1, status = -1] = packed.subarray(at, at + samplerEventFields)
+        this.events.push({ kind: samplerEventKinds[kind], target, cell, counter, sinceUs, atUs, status: statuses[status] })
+      }
+    }),
+  )
+
+  watch(cells: readonly SamplerCell[], triples = oneWord, intervalUs = 500, unreachableAfterUs = patientUs): number {
+    return this.sampler.add(this.reader, triples, cells, intervalUs, unreachableAfterUs)
+  }
+
+  async rounds(target: number, count: number): Promise<void> {
+    const from = this.sampler.state(target)[1] ?? 0
+    await until(`${String(count)} rounds`, () => (this.sampler.state(target)[1] ?? 0) >= from + count)
+  }
+
+  kinds(): string {
+    return this.events.map(({ kind, target, cell }) => `${String(kind)} ${String(target)}.${String(cell)}`).join(', ')
+  }
+}
+
+describe('Sampler', () => {
+  it('tells that a counter has stalled and moved, by the clock of monotonicUs', async () => {
+    const rig = new Rig()
+    rig.words[0] = 41
+    const fromUs = memoryAddon().monotonicUs()
+    const target = rig.watch([cellAt(0, 5_000)])
+    await until('stalled', () => rig.events.length === 1)
+    rig.words[0] = 42
+    await until('moved', () => rig.events.length >= 2)
+    const [stalled, moved] = rig.events as [Seen, Seen]
+    expect(stalled).toMatchObject({ kind: 'stalled', target, cell: 0, counter: 41, status: undefined })
+    expect(moved).toMatchObject({ kind: 'moved', target, cell: 0, counter: 42, status: undefined })
+    expect(stalled.sinceUs).toBeGreaterThan(fromUs)
+    expect(stalled.atUs - stalled.sinceUs).toBeGreaterThanOrEqual(5_000)
+    expect(moved.atUs).toBeGreaterThan(stalled.atUs)
+    expect(memoryAddon().monotonicUs()).toBeGreaterThan(moved.atUs)
+  })
+
+  it('packs its state as head and cells', async () => {
+    const rig = new Rig()
+    rig.words.set([7, 0, 9, 3])
+    const triples = Float64Array.of(8, 8, 16, 0, 8, 0)
+    const target = rig.watch([cellAt(0, patientUs, 4), cellAt(16, patientUs, 20), cellAt(0, patientUs)], triples)
+    await rig.rounds(target, 5)
+    const state = [...rig.sampler.state(target)]
+    const [reachable, rounds, failed, lateness, last, mean] = state as [number, number, number, number, number, number]
+    expect([reachable, failed]).toEqual([1, 0])
+    expect(rounds).toBeGreaterThanOrEqual(5)
+    for (const value of [lateness, last, mean]) expect(value).toBeGreaterThan(0)
+    expect(state.slice(samplerHeadFields).filter((_, index) => index % 4 !== 2)).toEqual([7, 0, 0, 9, 3, 0, 7, 1, 0])
+    expect(state.length).toBe(samplerHeadFields + 12)
+  })
+
+  it('samples many targets by one thread, and tells each its own', async () => {
+    const rig = new Rig()
+    const targets = Array.from({ length: 50 }, (_, index) => rig.watch([cellAt(0, index % 2 === 0 ? 3_000 : patientUs)], Float64Array.of(index * 64, 4, 0), 300 + 20 * index))
+    await until('25 stalls', () => rig.events.length >= 25)
+    for (const target of targets) await rig.rounds(target, 3)
+    expect(rig.events.map(({ target }) => target).sort((left, right) => left - right)).toEqual(targets.filter((_, index) => index % 2 === 0))
+    expect(countThreads('bd-sampler')).toBe(1)
+  })
+
+  it('keeps history and numbers through an update, and drops what is left out', async () => {
+    const rig = new Rig()
+    const target = rig.watch([cellAt(0, 3_000), cellAt(8, patientUs)], Float64Array.of(0, 16, 0))
+    await until('stalled', () => rig.events.length === 1)
+    // The counter at offset 0 is read to another position now, and has another number.
+    rig.sampler.update(target, rig.reader, Float64Array.of(64, 4, 0, 0, 4, 4), [cellAt(0, patientUs), cellAt(4, 3_000)], 500, patientUs)
+    await rig.rounds(target, 4)
+    rig.words[0] = 1
+    await until('moved', () => rig.events.length === 2)
+    expect(rig.kinds()).toBe('stalled 0.0, moved 0.1')
+    expect(rig.sampler.state(target).length).toBe(samplerHeadFields + 8)
+  })
+
+  it('samples at a shorter interval at once', async () => {
+    const rig = new Rig()
+    const target = rig.watch([], oneWord, patientUs)
+    await rig.rounds(target, 1)
+    rig.sampler.update(target, rig.reader, oneWord, [], 100, patientUs)
+    await rig.rounds(target, 20)
+  })
+
+  it('tells unreachable with the cause and since when, and reachable again; ages begin anew', async () => {
+    const rig = new Rig()
+    const target = rig.watch([cellAt(0, 400_000)], oneWord, 500, 10_000)
+    await rig.rounds(target, 3)
+    truncateSync(rig.memory.path, 0)
+    await until('unreachable', () => rig.events.length === 1)
+    const [unreachable] = rig.events as [Seen]
+    expect(unreachable).toMatchObject({ kind: 'unreachable', target, status: 'MEMORY_LOST' })
+    expect(unreachable.atUs - unreachable.sinceUs).toBeGreaterThanOrEqual(10_000)
+    const [reachable, rounds = 0, failed = 0] = rig.sampler.state(target)
+    expect([reachable, failed > 0, failed < rounds]).toEqual([0, true, true])
+    truncateSync(rig.memory.path, 65_536)
+    await until('reachable', () => rig.events.length === 2)
+    expect(rig.events[1]).toMatchObject({ kind: 'reachable', target, status: undefined })
+    const ageUs = rig.sampler.state(target)[samplerHeadFields + 2] ?? Infinity
+    expect(ageUs).toBeLessThan(memoryAddon().monotonicUs() - (rig.events[1] as Seen).atUs)
+  })
+
+  it('tells unreachable with CLOSED when the file is closed', async () => {
+    const rig = new Rig()
+    rig.watch([], oneWord, 500, 10_000)
+    rig.reader.close()
+    await until('unreachable', () => rig.events.length === 1)
+    expect(rig.events[0]).toMatchObject({ kind: 'unreachable', status: 'CLOSED' })
+  })
+
+  it('tells nothing of a target that has been removed, nor once it is closed', async () => {
+    const rig = new Rig()
+    const removed = rig.watch([cellAt(0, 1)], oneWord, 50)
+    const kept = rig.watch([cellAt(0, 3_000)], oneWord, 50)
+    rig.sampler.remove(removed)
+    rig.sampler.remove(removed)
+    await until('an event', () => rig.events.length > 0)
+    expect(rig.events.map(({ target }) => target)).toEqual([kept])
+    expectCode(() => rig.sampler.state(removed), 'INVALID_ARGUMENT', { field: 'target' })
+    rig.words[0] = 1
+    rig.sampler.close()
+    rig.sampler.close()
+    expect(countThreads('bd-sampler')).toBe(0)
+    await sleepMs(5)
+    expect(rig.events.length).toBe(1)
+    expectCode(() => rig.watch([]), 'CLOSED')
+    expectCode(() => rig.sampler.state(kept), 'CLOSED')
+    expectCode(() => rig.sampler.update(kept, rig.reader, oneWord, [], 500, patientUs), 'CLOSED')
+    rig.sampler.remove(kept)
+  })
+
+  it('coalesces what an event loop does not fetch, and never loses the newest', async () => {
+    const rig = new Rig()
+    const cells = Array.from({ length: 500 }, () => cellAt(0, 300))
+    const target = rig.watch(cells, Float64Array.of(64, 4, 0), 50)
+    // Each beat makes all cells move and then stall: a thousand events.
+    const beat = closing(new (memoryAddon().BeatThread)({ memory: rig.memory, counterOffset: 64, fenceOffset: 0, fenceLimit: 1, intervalUs: 4_000 }))
+    await until('events', () => rig.events.length >= 1_000)
+    const before = beat.beats
+    const held = new Int32Array(new SharedArrayBuffer(4))
+    while (beat.beats < before + 20) Atomics.wait(held, 0, 0, 10)
+    rig.words[0] = 1
+    while (!beat.fenced) Atomics.wait(held, 0, 0, 1)
+    const fetched = rig.events.length
+    // Let the cells stall for good, still without fetching.
+    const stalledAt = memoryAddon().monotonicUs()
+    while (memoryAddon().monotonicUs() < stalledAt + 5_000 || !isAllStalled(rig.sampler.state(target))) Atomics.wait(held, 0, 0, 1)
+    await until('the rest is delivered', () => rig.events.length > fetched)
+    await rig.rounds(target, 2)
+    const late = rig.events.slice(fetched)
+    expect(late.length).toBeLessThanOrEqual(4_096 + 500)
+    const newest = new Map(late.map(({ cell, kind }) => [cell, kind]))
+    expect([...newest.values()].filter((kind) => kind !== 'stalled')).toEqual([])
+    expect(newest.size).toBe(500)
+    expect(late.every(({ atUs }, index) => index === 0 || atUs >= (late[index - 1] as Seen).atUs)).toBe(true)
+  })
+
+  it('does not count time in which the watcher itself was stopped', async () => {
+    const rig = new Rig()
+    const deadlineUs = 300_000
+    const child = new Child('watcher.mjs', [rig.memory.path, String(deadlineUs)])
+    expect(await child.line()).toBe('sampling')
+    child.process.kill('SIGSTOP')
+    await until('the child is stopped', () => /\) T /.test(readFileSync(`/proc/${String(child.process.pid)}/stat`, 'utf8')))
+    const stoppedUs = memoryAddon().monotonicUs()
+    await sleepMs(700)
+    const stoppedForUs = memoryAddon().monotonicUs() - stoppedUs
+    child.process.kill('SIGCONT')
+    const { events, state } = JSON.parse(await child.line()) as { events: number[]; state: number[] }
+    const [kind, , , , sinceUs = 0, atUs = 0] = events
+    expect(kind).toBe(samplerEventKinds.indexOf('stalled'))
+    // Of the time it was stopped, one interval may count.
+    expect(atUs - sinceUs).toBeGreaterThanOrEqual(deadlineUs + stoppedForUs - 2_000)
+    expect(state[3]).toBeGreaterThanOrEqual(stoppedForUs - 2_000)
+    expect((await child.ended).code).toBe(0)
+  })
+
+  const refused: readonly (readonly [what: string, field: string, args: (rig: Rig) => readonly unknown[]])[] = [
+    ['another object for the file', 'source', () => [{}, oneWord, [], 500, patientUs]],
+    ['a memory for the file', 'source', (rig) => [rig.memory, oneWord, [], 500, patientUs]],
+    ['triples that are no doubles', 'triples', (rig) => [rig.reader, [0, 4, 0], [], 500, patientUs]],
+    ['a negative offset', 'triples', (rig) => [rig.reader, Float64Array.of(-1, 4, 0), [], 500, patientUs]],
+    ['more bytes than can be sampled', 'triples', (rig) => [rig.reader, Float64Array.of(0, 2 ** 24, 1), [], 500, patientUs]],
+    ['cells that are no array', 'cells', (rig) => [rig.reader, oneWord, {}, 500, patientUs]],
+    ['a cell that is no object', 'cells[]', (rig) => [rig.reader, oneWord, [3], 500, patientUs]],
+    ['a cell without a counter', 'cells', (rig) => [rig.reader, oneWord, [{ deadlineUs: 5 }], 500, patientUs]],
+    ['a cell without a deadline', 'cells', (rig) => [rig.reader, oneWord, [{ counterPosition: 0 }], 500, patientUs]],
+    ['a counter outside of what is read', 'cells', (rig) => [rig.reader, oneWord, [cellAt(1, 5)], 500, patientUs]],
+    ['a pending word outside of what is read', 'cells', (rig) => [rig.reader, oneWord, [cellAt(0, 5, 4)], 500, patientUs]],
+    ['a deadline of 0', 'deadlineUs', (rig) => [rig.reader, oneWord, [cellAt(0, 0)], 500, patientUs]],
+    ['an interval of 0', 'intervalUs', (rig) => [rig.reader, oneWord, [], 0, patientUs]],
+    ['no patience', 'unreachableAfterUs', (rig) => [rig.reader, oneWord, [], 500, NaN]],
+  ]
+  it.each(refused)('refuses %s with INVALID_ARGUMENT', (_what, field, args) => {
+    const rig = new Rig()
+    const add = rig.sampler.add.bind(rig.sampler) as (...any: readonly unknown[]) => number
+    expectCode(() => add(...args(rig)), 'INVALID_ARGUMENT', { field })
+    expect(countThreads('bd-sampler')).toBe(0)
+  })
+
+  it('survives a plan whose reading closes everything', () => {
+    const rig = new Rig()
+    const triples = Float64Array.of(0, 4, 0)
+    const cell = {
+      get counterPosition(): number {
+        rig.reader.close()
+        rig.sampler.close()
+        structuredClone(triples.buffer, { transfer: [triples.buffer] })
+        return 0
+      },
+      pendingPosition: -1,
+      deadlineUs: 5,
+    }
+    const error = expectCode(() => rig.sampler.add(rig.reader, triples, [cell], 500, patientUs), 'CLOSED')
+    expect(error.message).toMatch(/closed/)
+  })
+
+  it('needs a listener', () => {
+    const { Sampler: Made } = memoryAddon()
+    expectCode(() => new (Made as unknown as new (listener?: unknown) => Sampler)(), 'INVALID_ARGUMENT', { field: 'listener' })
+  })
+})
+
+function isAllStalled(state: Float64Array): boolean {
+  return state.every((value, index) => index < samplerHeadFields || (index - samplerHeadFields) % 4 !== 3 || value === 1)
+}
