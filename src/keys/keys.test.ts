@@ -140,6 +140,16 @@ describe('revocation', () => {
     expect(nextUpdate!.getTime()).toBeGreaterThan(issued.notAfter.getTime())
   })
 
+  test('a list that has run out is not loaded', async () => {
+    await initAuthority(folder, { cluster: 'shop', now })
+    const old = await readFile(join(folder, 'crl.pem'))
+    const issued = await issueNode(folder, 'web-1', { now })
+    await writeFile(join(issued.folder, 'crl.pem'), old)
+    await loadNodeKeys(issued.folder, new Date(now.getTime() + 29 * day))
+    const late = loadNodeKeys(issued.folder, new Date(now.getTime() + 31 * day))
+    await expect(late).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringMatching(/revocation list ran out/) as string })
+  })
+
   test('two at once both reach the list', async () => {
     await initAuthority(folder, { cluster: 'shop' })
     const nodes = ['a', 'b', 'c', 'd']
@@ -164,14 +174,14 @@ describe('key files that do not belong together are told apart', () => {
     await initAuthority(b, { cluster: 'shop' })
     const own = (await issueNode(a, 'web-1')).folder
     await damage(own, (await issueNode(b, 'web-1')).folder)
-    await expect(loadNodeKeys(own)).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringMatching(message) })
+    await expect(loadNodeKeys(own)).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringMatching(message) as string })
   })
 
   test('expired and not yet valid', async () => {
     await initAuthority(folder, { cluster: 'shop', now })
     const { folder: own } = await issueNode(folder, 'web-1', { days: 2, now })
-    await expect(loadNodeKeys(own, new Date(now.getTime() + 3 * day))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringMatching(/expired on/) })
-    await expect(loadNodeKeys(own, new Date(now.getTime() - day))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringMatching(/valid from/) })
+    await expect(loadNodeKeys(own, new Date(now.getTime() + 3 * day))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringMatching(/expired on/) as string })
+    await expect(loadNodeKeys(own, new Date(now.getTime() - day))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringMatching(/valid from/) as string })
     await expect(loadNodeKeys(join(folder, 'nowhere'))).rejects.toMatchObject({ code: 'KEYS_MISSING' })
   })
 })

@@ -8,9 +8,9 @@ import { isNodeName } from './node-name.js'
 export function nodeNameOf(certificate: X509Certificate): string | undefined {
   // Typed as always there, but undefined where the subject is empty.
   const subject = certificate.subject as string | undefined
-  const commonNames = (subject ?? '').split('\n').filter((line) => line.startsWith('CN='))
-  const name = commonNames.length === 1 ? commonNames[0]!.slice('CN='.length) : undefined
-  if (!isNodeName(name)) return undefined
+  const [commonName, ...others] = (subject ?? '').split('\n').filter((line) => line.startsWith('CN='))
+  const name = commonName?.slice('CN='.length)
+  if (others.length > 0 || !isNodeName(name)) return undefined
   const match = certificate.checkHost(name, { subject: 'never', wildcards: false, partialWildcards: false })
   return match === name ? name : undefined
 }

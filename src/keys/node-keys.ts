@@ -81,6 +81,9 @@ async function check(texts: NodeKeyTexts, now: Date): Promise<NodeKeys> {
   if (now >= notAfter) throw new Error(`the certificate expired on ${notAfter.toISOString()}: issue it again`)
   if (now < new Date(certificate.validFrom)) throw new Error(`the certificate is valid from ${certificate.validFrom} only: check this machine's clock`)
   const nextUpdate = await checkRevocationLists(texts, authorities)
+  if (nextUpdate !== undefined && now >= nextUpdate) {
+    throw new Error(`the revocation list ran out on ${nextUpdate.toISOString()}: bring the authority's newest (\`backdoors keys issue\` and \`revoke\` write it)`)
+  }
   return {
     ...texts,
     node,

@@ -35,7 +35,7 @@ export async function importPrivateKey(pem: string): Promise<CryptoKey> {
 /** 16 random bytes as hexadecimal digits, the first byte in 0x40..0x7f: positive, and never shortened in DER. */
 export function newSerial(): string {
   const bytes = webcrypto.getRandomValues(new Uint8Array(16))
-  bytes[0] = (bytes[0]! & 0x3f) | 0x40
+  bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40
   return Buffer.from(bytes).toString('hex')
 }
 

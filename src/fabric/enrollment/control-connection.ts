@@ -106,7 +106,7 @@ export class ControlConnection {
       this.#drain()
     })
     socket.on('end', () => this.#onStreamEnd())
-    socket.on('error', (error) => this.#onSocketError(error))
+    socket.on('error', (error: Error) => this.#onSocketError(error))
     socket.on('close', () => this.#onStreamEnd())
     // After the current turn, so that whoever gets this connection sees its first messages being handled.
     setImmediate(() => {

@@ -65,7 +65,9 @@ export class Credentials {
 
   /** The server name under which this node asks for `peer`. */
   knockOn(peer: string): string {
-    return knockFor(this.#keys.authorityDigests[0]!, peer)
+    const [first] = this.#keys.authorityDigests
+    if (first === undefined) throw new BackdoorsError('CERTIFICATE_INVALID', `${this.node} trusts no authority`)
+    return knockFor(first, peer)
   }
 
   /**

@@ -93,7 +93,7 @@ export class Enroller {
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopping.signal.aborted) {
+    while (!this.#stopped()) {
       let failure: BackdoorsError | undefined
       try {
         await this.#linkOnce()
@@ -101,18 +101,22 @@ export class Enroller {
         failure = asBackdoorsError(error, 'PEER_UNREACHABLE', `enrolling at ${this.#options.peer}`, { peer: this.#options.peer })
         this.#failures += 1
       }
-      if (this.#stopping.signal.aborted) return
+      if (this.#stopped()) return
       const delayMs = backoffMs(this.#failures, (this.#options.random ?? Math.random)(), this.#backoff)
       if (failure !== undefined) this.#options.onFailure?.(failure, this.#failures, delayMs)
       await this.#wait(delayMs)
     }
   }
 
+  #stopped(): boolean {
+    return this.#stopping.signal.aborted
+  }
+
   /** One try, and the life of the link if it succeeds. */
   async #linkOnce(): Promise<void> {
     const { attempt, onLink, onLost } = this.#options
     const connection = await attempt(this.#stopping.signal)
-    if (this.#stopping.signal.aborted) return void (await connection.close('stopping'))
+    if (this.#stopped()) return void (await connection.close('stopping'))
     this.#connection = connection
     const linkedMs = this.#clock.nowMs()
     try {

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect as connectTcp, createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { BackdoorsError } from '../../errors.js'
+import { revokeNode } from '../../keys/index.js'
 import { enroll } from './client.js'
 import type { EnrolledConnection } from './client.js'
 import type { ControlConnection } from './control-connection.js'
@@ -82,7 +83,69 @@ describe('a peer that may enroll', () => {
     expect(await first.there.closed).toMatchObject({ reason: 'dismissed', by: 'us' })
     expect(await first.here.closed).toMatchObject({ reason: 'reset', by: 'peer' })
     expect(server.server.connections.get('web-1')).toBe(second.there)
-    await vi.waitFor(() => expect(signals.map((signal) => signal.aborted)).toEqual([true, false]))
+    expect(abortedAtLend).toEqual([[], [true]])
+    expect(signals.map((signal) => signal.aborted)).toEqual([true, false])
+  })
+})
+
+describe('what is lent', () => {
+  let signal: AbortSignal
+  let server: TestServer
+  const lend = (_peer: string, _hello: unknown, lifetime: AbortSignal): Promise<typeof welcome> => {
+    signal = lifetime
+    return Promise.resolve(welcome)
+  }
+  beforeEach(async () => {
+    server = await startServer(lender, ['web-1'], { lend })
+  })
+
+  test('stays lent when the connection is lost, as the peer may be reading, until it enrolls anew', async () => {
+    const { here, there } = await enrolled(server)
+    const first = signal
+    here.dismiss('as if it had died')
+    expect(await there.closed).toMatchObject({ reason: 'reset' })
+    expect(first.aborted).toBe(false)
+    await enrolled(server)
+    expect([first.aborted, signal.aborted]).toEqual([true, false])
+  })
+
+  test('is taken back when the peer says bye', async () => {
+    const { here, there } = await enrolled(server)
+    await here.close()
+    await there.closed
+    expect(signal.reason).toMatchObject({ code: 'CLOSED', details: { peer: 'web-1' } })
+  })
+
+  test.each([
+    [
+      'struck from the list',
+      async () => {
+        server.peers.clear()
+        server.server.recheckPeers()
+        return Promise.resolve()
+      },
+    ],
+    [
+      'revoked',
+      async () => {
+        await revokeNode(authority.folder, watcher.keys.serial)
+        lender.replace(await authority.reload('db-1'))
+      },
+    ],
+    ['left by a node that shuts down', async () => server.server.close()],
+  ])('is taken back from a lost peer that is %s', async (_, act) => {
+    const { here, there } = await enrolled(server)
+    here.dismiss('as if it had died')
+    await there.closed
+    await act()
+    expect(signal.aborted).toBe(true)
+    watcher = await authority.credentials('web-1')
+  })
+
+  test('is taken back when the peer goes before it is enrolled', async () => {
+    const hanging = await startServer(lender, ['web-1'], { lend: (...args) => lend(...args).then(() => new Promise(() => undefined)), limits: { handshakeTimeoutMs: 200 } })
+    await expect(enroll(hanging.toEnroll(watcher))).rejects.toMatchObject({ code: 'HANDSHAKE_REFUSED' })
+    expect(signal.reason).toMatchObject({ code: 'HANDSHAKE_TIMEOUT' })
   })
 })
 
@@ -104,7 +167,7 @@ describe('a peer that is known is told why it is refused', () => {
         return Promise.reject(new BackdoorsError('MEMLOCK_LIMIT', 'no more memory to lock'))
       },
     })
-    await expect(enroll(server.toEnroll(watcher))).rejects.toMatchObject({ code: 'HANDSHAKE_REFUSED', message: expect.stringContaining('no more memory to lock'), details: { field: 'lend' } })
+    await expect(enroll(server.toEnroll(watcher))).rejects.toMatchObject({ code: 'HANDSHAKE_REFUSED', message: expect.stringContaining('no more memory to lock') as string, details: { field: 'lend' } })
     await vi.waitFor(() => expect(signal.aborted).toBe(true))
     expect(server.refusals).toEqual(['MEMLOCK_LIMIT'])
   })
@@ -117,7 +180,7 @@ describe('a client learns what is wrong with the other end', () => {
     vi.spyOn(impostor.credentials, 'knocks', 'get').mockReturnValue(lender.knocks)
     await expect(enroll({ ...impostor.toEnroll(watcher), peer: 'db-1' })).rejects.toMatchObject({
       code: 'CERTIFICATE_INVALID',
-      message: expect.stringContaining('is that of db-2, not of db-1'),
+      message: expect.stringContaining('is that of db-2, not of db-1') as string,
       details: { peer: 'db-1' },
     })
   })
@@ -142,7 +205,7 @@ describe('a client learns what is wrong with the other end', () => {
     const before = new Date(Date.now() - 10 * 86_400_000)
     const expired = new Credentials(await authority.keys('db-3', { days: 1, now: before }))
     const server = await startServer(expired, ['web-1'])
-    await expect(enroll(server.toEnroll(watcher))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringContaining('expired') })
+    await expect(enroll(server.toEnroll(watcher))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID', message: expect.stringContaining('expired') as string })
   })
 
   test('nothing listens there', async () => {

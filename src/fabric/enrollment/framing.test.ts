@@ -43,7 +43,7 @@ describe('the frame decoder', () => {
             expect(decoder.heldBytes).toBeLessThanOrEqual(given)
           }
         } catch (error) {
-          expect(error).toMatchObject({ code: expect.stringMatching(/^(MESSAGE_TOO_LARGE|PROTOCOL_ERROR)$/) })
+          expect(error).toMatchObject({ code: expect.stringMatching(/^(MESSAGE_TOO_LARGE|PROTOCOL_ERROR)$/) as string })
         }
       }),
       { numRuns: 2000 },

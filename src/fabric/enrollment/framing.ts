@@ -65,13 +65,13 @@ export class FrameDecoder {
   }
 
   #peekLength(): number {
-    const first = this.#pieces[0]!
-    if (first.length >= lengthBytes) return first.readUInt32BE(0)
-    return this.#join().readUInt32BE(0)
+    const [first] = this.#pieces
+    const whole = first !== undefined && first.length >= lengthBytes ? first : this.#join()
+    return whole.readUInt32BE(0)
   }
 
   #take(count: number): Buffer {
-    const all = this.#pieces.length === 1 ? this.#pieces[0]! : this.#join()
+    const all = this.#join()
     const rest = all.subarray(count)
     this.#pieces = rest.length > 0 ? [rest] : []
     this.#held = rest.length
@@ -79,7 +79,8 @@ export class FrameDecoder {
   }
 
   #join(): Buffer {
-    const all = Buffer.concat(this.#pieces)
+    const [only, ...others] = this.#pieces
+    const all = only !== undefined && others.length === 0 ? only : Buffer.concat(this.#pieces)
     this.#pieces = [all]
     return all
   }

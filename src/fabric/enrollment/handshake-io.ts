@@ -1,6 +1,6 @@
 /** Reading the one frame that each side waits for while a connection is being set up. */
 import type { TLSSocket } from 'node:tls'
-import { BackdoorsError } from '../../errors.js'
+import { asBackdoorsError, BackdoorsError } from '../../errors.js'
 import type { FrameDecoder } from './framing.js'
 
 /**
@@ -25,7 +25,7 @@ export async function receiveFrame(socket: TLSSocket, decoder: FrameDecoder, sig
         const frame = decoder.next()
         if (frame !== undefined) settle(() => resolve(frame))
       } catch (error) {
-        settle(() => reject(error as Error))
+        settle(() => reject(asBackdoorsError(error, 'PROTOCOL_ERROR', 'a frame')))
       }
     }
     const onError = (cause: Error): void => settle(() => reject(endedEarly(cause)))

@@ -6,7 +6,8 @@ import { answerSchema, controlSchema, helloSchema, helloVersionSchema, readMessa
 import { negotiate } from './negotiate.js'
 import { endpoint, endpoints, welcome } from './testing/fixtures.js'
 
-const schemas = [helloSchema, helloVersionSchema, answerSchema, controlSchema]
+const strict = [helloSchema, answerSchema, controlSchema]
+const schemas = [...strict, helloVersionSchema]
 
 const goodMessages: object[] = [
   { type: 'hello', protocolVersion: 1, cluster: 'shop', node: 'web-1', fabric: 'verbs', endpoints },
@@ -21,8 +22,8 @@ const goodMessages: object[] = [
 ]
 
 /** Reads with every validator; returns whether any of them took it. Throws what is not a PROTOCOL_ERROR. */
-function takenBySome(bytes: Uint8Array): boolean {
-  const taken = schemas.map((schema) => {
+function takenBySome(bytes: Uint8Array, by: readonly (typeof schemas)[number][] = schemas): boolean {
+  const taken = by.map((schema) => {
     try {
       readMessage(schema, bytes)
       return true
@@ -36,7 +37,7 @@ function takenBySome(bytes: Uint8Array): boolean {
 }
 
 function bytesOf(value: unknown): Uint8Array {
-  return Buffer.from(JSON.stringify(value) ?? 'null')
+  return Buffer.from(JSON.stringify(value))
 }
 
 describe('the validators', () => {
@@ -50,13 +51,16 @@ describe('the validators', () => {
   })
 
   test('take no good message with one thing in it changed for something else, unless it is as good', () => {
-    const places = goodMessages.flatMap((message) => paths(message).map((path) => ({ message, path })))
+    const places = goodMessages.flatMap((message) => paths(message)
+        .filter((path) => !path.startsWith('body'))
+        .map((path) => ({ message, path })),
+    )
     fc.assert(
       fc.property(fc.constantFrom(...places), fc.oneof(fc.jsonValue(), fc.constantFrom(-1, 0.5, 2 ** 53, 2 ** 32, '0x', '0X1', 'x'.repeat(2000), '../x')), ({ message, path }, value) => {
         const changed = replaceAt(message, path, value)
-        if (!takenBySome(bytesOf(changed))) return
+        if (!takenBySome(bytesOf(changed), strict)) return
         // What was taken has to be of the same kind as what stood there.
-        expect([path, typeof value]).toEqual([path, typeof at(message, path) === 'object' ? expect.anything() : typeof at(message, path)])
+        expect([path, typeof value]).toEqual([path, typeof at(message, path)])
       }),
       { numRuns: 3000 },
     )
@@ -68,7 +72,6 @@ describe('the validators', () => {
         const target = path === '' ? message : at(message, path)
         if (typeof target !== 'object' || target === null || Array.isArray(target)) continue
         const changed = path === '' ? { ...message, extra: 1 } : replaceAt(message, path, { ...target, extra: 1 })
-        const strict = [helloSchema, answerSchema, controlSchema]
         for (const schema of strict) expect(() => readMessage(schema, bytesOf(changed))).toThrow(expect.objectContaining({ code: 'PROTOCOL_ERROR' }) as Error)
       }
     }

@@ -19,7 +19,7 @@ const silences: ReadonlySet<string> = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'EHO
 
 /**
  * Knocks at a TCP port and goes away; nothing is sent. Anyone in the path can forge the answer, so it may only
- * ever soften a verdict. Never rejects; takes `timeoutMs` at most.
+ * ever soften a verdict. Takes `timeoutMs` at most.
  */
 export async function probeMachine(address: { readonly host: string; readonly port: number }, timeoutMs: number, clock: Clock = systemClock): Promise<ProbeResult> {
   return await new Promise((resolve) => {

@@ -1,5 +1,5 @@
 /** Requests and responses over a control connection: matching, bounds and deadlines. */
-import { BackdoorsError, isBackdoorsError } from '../../errors.js'
+import { asBackdoorsError, BackdoorsError, isBackdoorsError } from '../../errors.js'
 import type { ErrorCode } from '../../errors.js'
 import type { Clock, Timer } from './clock.js'
 import { maxTextLength } from './messages.js'
@@ -81,7 +81,7 @@ export class Requests {
         send({ type: 'request', id, method, body: body ?? null })
       } catch (error) {
         this.#take(id)
-        reject(error as BackdoorsError)
+        reject(asBackdoorsError(error, 'INVALID_ARGUMENT', `asking ${peer}`, { peer }))
       }
     })
   }

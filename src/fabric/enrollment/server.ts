@@ -17,6 +17,7 @@ import { FrameDecoder } from './framing.js'
 import { HandshakeGate } from './handshake-gate.js'
 import { defaultServerLimits } from './limits.js'
 import type { ServerLimits } from './limits.js'
+import { Loans } from './loans.js'
 import type { Hello, Welcome } from './messages.js'
 import { RefusalLog } from './refusal-log.js'
 import type { RequestHandlers } from './requests.js'
@@ -31,8 +32,9 @@ export interface EnrollmentServerOptions {
   readonly peers: () => ReadonlySet<string>
   /**
    * Lends memory to a peer: makes its queue pairs, connects them to the peer's (ready to receive and to send)
-   * and says what is lent. `signal` is aborted when the connection is over, enrolled or not: then what was
-   * lent is to be taken back. What it throws is told to the peer as code and message.
+   * and says what is lent. `signal` is aborted when that is to be taken back: the handshake has failed, the
+   * peer has said `bye`, has enrolled anew, was cut off, or this server closes. It is not when the connection
+   * is merely lost, as the peer may be reading on. What `lend` throws is told to the peer.
    */
   readonly lend: (peer: string, hello: Hello, signal: AbortSignal) => Promise<Welcome>
   readonly logger: Pick<Logger, 'info' | 'warn'>
@@ -49,7 +51,7 @@ interface EnrollmentServerEvents {
 /** A connection that is being set up. */
 interface Arrival {
   readonly from: string
-  /** Aborted, with the error that says why, when the connection is over. */
+  /** Aborted, with the error that says why, when the handshake fails; later, when the loan is over. */
   readonly lifetime: AbortController
   /** The handshake is over, well or badly. */
   readonly leave: () => void
@@ -66,6 +68,8 @@ export class EnrollmentServer extends EventEmitter<EnrollmentServerEvents> {
   readonly #arrivals = new Map<string, Arrival>()
   readonly #sockets = new Set<Socket>()
   readonly #enrolled = new Map<string, ControlConnection>()
+  readonly #loans = new Loans()
+  readonly #forgetCredentials: () => void
   #closing: Promise<void> | undefined
 
   /** @throws BackdoorsError INVALID_ARGUMENT if the cluster's name cannot be one. */
@@ -78,6 +82,10 @@ export class EnrollmentServer extends EventEmitter<EnrollmentServerEvents> {
     this.#gate = new HandshakeGate(this.#limits.maxHandshakes)
     this.#log = new RefusalLog(options.logger, this.#clock, this.#limits.refusalLinesPerSecond)
     this.#server = this.#createServer()
+    const { credentials } = options
+    this.#forgetCredentials = credentials.onReplaced(() =>
+      this.#loans.endWhere((_, { certificate }) => credentials.isRevoked(certificate), 'its certificate has been revoked'),
+    )
   }
 
   /**
@@ -115,12 +123,13 @@ export class EnrollmentServer extends EventEmitter<EnrollmentServerEvents> {
     return this.#gate.size
   }
 
-  /** Ends the connections of peers that are no longer in the peer list; to be called when it has changed. */
+  /** Ends the connections and loans of peers that are no longer in the peer list; to be called when it has changed. */
   recheckPeers(): void {
     const peers = this.#options.peers()
     for (const [peer, connection] of this.#enrolled) {
       if (!peers.has(peer)) connection.dismiss(`${peer} is no longer a peer of this node`)
     }
+    this.#loans.endWhere((peer) => !peers.has(peer), 'it is no longer a peer of this node')
   }
 
   /** Stops listening, says `bye` to every peer, and cuts what is in its handshake. Idempotent. */
@@ -135,6 +144,8 @@ export class EnrollmentServer extends EventEmitter<EnrollmentServerEvents> {
     for (const arrival of this.#arrivals.values()) arrival.lifetime.abort(new BackdoorsError('CLOSED', 'this node is shutting down'))
     await Promise.all([...this.#enrolled.values()].map((connection) => connection.close('shutting down')))
     for (const socket of this.#sockets) socket.destroy()
+    this.#forgetCredentials()
+    this.#loans.endWhere(() => true, 'this node is shutting down')
     await stopped
   }
 
@@ -181,7 +192,7 @@ export class EnrollmentServer extends EventEmitter<EnrollmentServerEvents> {
     })
     socket.once('close', () => {
       this.#sockets.delete(socket)
-      abort('HANDSHAKE_REFUSED', 'the peer ended the connection before the handshake was over')
+      if (this.#arrivals.has(key)) abort('HANDSHAKE_REFUSED', 'the peer ended the connection before the handshake was over')
     })
     socket.on('error', () => undefined)
     if (this.#closing !== undefined) lifetime.abort(new BackdoorsError('CLOSED', 'this node is shutting down'))
@@ -229,6 +240,7 @@ export class EnrollmentServer extends EventEmitter<EnrollmentServerEvents> {
     // A peer that comes again has left its old connection, whether it knows it or not. That one goes first, so
     // that what was lent over it is free.
     this.#enrolled.get(peer)?.dismiss(`${peer} has enrolled anew`)
+    this.#loans.end(peer, `${peer} has enrolled anew`)
     return await lend(peer, hello, arrival.lifetime.signal)
   }
 
@@ -237,10 +249,12 @@ export class EnrollmentServer extends EventEmitter<EnrollmentServerEvents> {
     this.#enrolled.get(peer)?.dismiss(`${peer} has enrolled anew`)
     const connection = new ControlConnection({ socket, decoder, peer, credentials, handlers, limits: this.#limits, clock: this.#clock })
     this.#enrolled.set(peer, connection)
+    const { lifetime } = arrival
+    this.#loans.grant(peer, { lifetime, certificate: socket.getPeerCertificate().raw })
     void connection.closed.then((closure) => {
       if (this.#enrolled.get(peer) === connection) this.#enrolled.delete(peer)
       logger.info({ peer, reason: closure.reason, by: closure.by }, `control connection over: ${closure.detail}`)
-      arrival.lifetime.abort(new BackdoorsError('CLOSED', `the control connection to ${peer} is over`, { peer }))
+      this.#loans.onClosed(peer, lifetime, closure)
     })
     logger.info({ peer, from: arrival.from }, 'peer enrolled')
     this.emit('enrolled', peer, connection)

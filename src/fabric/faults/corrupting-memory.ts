@@ -22,9 +22,11 @@ export class CorruptingMemory extends MemoryDecorator {
     this.#strikes = makeTrigger(options)
   }
 
-  protected override async alter(operation: FaultableOperation, read: readonly Uint8Array[]): Promise<void> {
-    if (!this.#strikes(operation) || read.length === 0) return
-    const bytes = this.#random.pick(read)
-    flipBits(bytes, [{ offset: 0, length: bytes.length }], this.#bits, this.#random)
+  protected override alter(operation: FaultableOperation, read: readonly Uint8Array[]): Promise<void> {
+    if (this.#strikes(operation) && read.length > 0) {
+      const bytes = this.#random.pick(read)
+      flipBits(bytes, [{ offset: 0, length: bytes.length }], this.#bits, this.#random)
+    }
+    return Promise.resolve()
   }
 }

@@ -21,8 +21,8 @@ export interface Conditions {
   /** How long the sender repeats a request before it gives up a silent peer. */
   readonly retryUs: number
   /**
-   * As with a real queue pair, the first failure ends the connection, and all that follows fails with
-   * WC_WR_FLUSH_ERR; whoever goes on needs another MockMemory.
+   * As with a real queue pair, the first failure ends the connection: what is under way and all that follows fails
+   * with the same code, and whoever goes on needs another MockMemory.
    */
   readonly breaksOnFailure: boolean
   /** A wake-up of the watcher comes late, by up to `lateUs`. */

@@ -3,7 +3,8 @@
 export interface QueuedEvent {
   readonly atUs: number
   readonly serial: number
-  readonly action: () => void
+  /** What it returns is `quiet`, or does not matter (see simulation.ts). */
+  readonly action: () => unknown
   cancelled: boolean
 }
 
@@ -14,7 +15,7 @@ export class EventQueue {
   readonly #heap: QueuedEvent[] = []
   #serial = 0
 
-  push(atUs: number, action: () => void): QueuedEvent {
+  push(atUs: number, action: () => unknown): QueuedEvent {
     const event: QueuedEvent = { atUs, serial: this.#serial, action, cancelled: false }
     this.#serial += 1
     this.#heap.push(event)

@@ -23,7 +23,6 @@ const reasons: Partial<Record<ErrorCode, string>> = {
   CLOSED: 'the memory has been closed',
   TIMEOUT: 'no completion came within the deadline',
   WC_RETRY_EXC_ERR: 'the peer does not answer',
-  WC_WR_FLUSH_ERR: 'the queue pair is broken by an earlier failure; connect again',
 }
 
 interface Operation extends PostedOperation {
@@ -43,7 +42,7 @@ export class MockConnection {
   readonly #name: string
   readonly #random: Random
   readonly #underWay = new Set<Operation>()
-  #broken = false
+  #brokenBy: ErrorCode | undefined
 
   constructor(simulation: Simulation, node: SimulatedNode, from: string, conditions: Conditions) {
     this.conditions = conditions
@@ -68,7 +67,8 @@ export class MockConnection {
     }
     this.#underWay.add(operation)
     operation.timeout = this.#simulation.schedule(this.conditions.timeoutUs, () => this.#end(operation, 'TIMEOUT'))
-    if (this.#broken) this.#simulation.schedule(0, () => this.#end(operation, 'WC_WR_FLUSH_ERR'))
+    const brokenBy = this.#brokenBy
+    if (brokenBy !== undefined) this.#simulation.schedule(0, () => this.#end(operation, brokenBy))
     else {
       this.#afterTravel(() => {
         this.#arrive(operation)
@@ -84,7 +84,8 @@ export class MockConnection {
   }
 
   failure(code: ErrorCode, doing: string, range: MemoryRange): BackdoorsError {
-    const message = `${doing} ${String(range.length)} bytes at offset ${String(range.offset)} of ${this.#node.name}: ${reasons[code] ?? 'the operation failed'}`
+    const about = `${String(range.length)} bytes at offset ${String(range.offset)} of ${this.#node.name}`
+    const message = `${doing} ${about}: ${reasons[code] ?? 'the operation failed'}`
     return new BackdoorsError(code, message, { peer: this.#node.name, offset: range.offset, length: range.length })
   }
 
@@ -163,14 +164,14 @@ export class MockConnection {
     const outcome = operation.complete(code === undefined ? undefined : this.failure(code, operation.doing, operation.range))
     if (code === undefined || code === 'CLOSED' || !this.conditions.breaksOnFailure) return outcome
     // What is flushed with it may well be waited for.
-    this.#break()
+    this.#break(code)
     return undefined
   }
 
-  /** The queue pair goes into its error state: what is under way is flushed. */
-  #break(): void {
-    if (this.#broken) return
-    this.#broken = true
-    for (const operation of [...this.#underWay]) this.#end(operation, 'WC_WR_FLUSH_ERR')
+  /** The queue pair goes into its error state: what is under way is flushed, and told the cause. */
+  #break(code: ErrorCode): void {
+    if (this.#brokenBy !== undefined) return
+    this.#brokenBy = code
+    for (const operation of [...this.#underWay]) this.#end(operation, code)
   }
 }

@@ -128,11 +128,13 @@ export class MockMemory implements RemoteMemory {
     return watch
   }
 
-  async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    for (const watch of [...this.#watches]) watch.close()
-    this.#connection.close()
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true
+      for (const watch of [...this.#watches]) watch.close()
+      this.#connection.close()
+    }
+    return Promise.resolve()
   }
 
   #checkOpen(doing: string, range: MemoryRange): void {

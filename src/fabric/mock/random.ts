@@ -102,22 +102,10 @@ export class Random {
     return items[this.integer(0, items.length - 1)] as T
   }
 
-  /** A shuffled copy (Fisher and Yates). */
-  shuffle<T>(items: readonly T[]): T[] {
-    const shuffled = [...items]
-    for (let at = shuffled.length - 1; at > 0; at -= 1) {
-      const other = this.integer(0, at)
-      const item = shuffled[at] as T
-      shuffled[at] = shuffled[other] as T
-      shuffled[other] = item
-    }
-    return shuffled
-  }
-
   fill(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += 4) {
-      const word = this.uint32()
-      for (let byte = 0; byte < 4 && at + byte < bytes.length; byte += 1) bytes[at + byte] = word >>> (8 * byte)
-    }
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const whole = bytes.length - (bytes.length % 4)
+    for (let at = 0; at < whole; at += 4) view.setUint32(at, this.uint32(), true)
+    for (let at = whole, word = this.uint32(); at < bytes.length; at += 1, word >>>= 8) bytes[at] = word
   }
 }

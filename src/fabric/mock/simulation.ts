@@ -74,7 +74,7 @@ export class Simulation {
   }
 
   /** Runs `action` after `delayUs` (rounded up); actions of one instant run in the order they were scheduled. */
-  schedule(delayUs: number, action: () => void): Scheduled {
+  schedule(delayUs: number, action: () => unknown): Scheduled {
     if (!(delayUs >= 0) || !Number.isSafeInteger(Math.ceil(delayUs))) {
       throw new BackdoorsError('INVALID_ARGUMENT', `an event cannot be scheduled after ${String(delayUs)} µs`, { field: 'delayUs' })
     }
@@ -122,9 +122,9 @@ export class Simulation {
     let settled = false
     const noteSettled = (): void => void (settled = true)
     promise.then(noteSettled, noteSettled)
-    const untilUs = this.#nowUs + withinUs
-    await this.#steps(untilUs, () => settled)
-    if (!settled) {
+    const isSettled = (): boolean => settled
+    await this.#steps(this.#nowUs + withinUs, isSettled)
+    if (!isSettled()) {
       const why = this.#queue.peek() === undefined ? 'nothing is left to happen in the simulation' : `${String(withinUs)} µs have passed`
       throw new BackdoorsError('TIMEOUT', `the promise has not settled, and ${why} (seed ${String(this.seed)})`)
     }
@@ -146,7 +146,7 @@ export class Simulation {
         eventsNow = next.atUs === this.#nowUs ? eventsNow + 1 : 0
         if (eventsNow > maxEventsPerInstant) throw new Error(`time stands still at ${String(this.#nowUs)} µs:\n${this.trace.story(10)}`)
         this.#nowUs = next.atUs
-        const outcome: unknown = next.action()
+        const outcome = next.action()
         if (outcome !== quiet) await turn()
       }
     } finally {

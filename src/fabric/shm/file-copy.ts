@@ -62,14 +62,15 @@ export class FileCopy {
     const range = ranges.find(({ offset, length }) => offset + length > fileLength) ?? rangeOf(triples, 0)
     const about = `${String(range.length)} bytes at offset ${String(range.offset)} of ${peer}`
     const details = { peer, ...range, path: file.path }
-    if (name === 'ENODATA') return memoryLost(about, details, fileLength)
+    if (name === 'ENODATA') return memoryLost(`read ${about}`, details, fileLength)
     return new BackdoorsError('SYSTEM_CALL_FAILED', `read ${about}: pread: ${name}`, { ...details, errno, errnoName: name, call: 'pread' })
   }
 }
 
-export function memoryLost(about: string, details: { peer: string; path: string } & MemoryRange, fileLength: number): BackdoorsError {
+/** Bytes that were there when the file was opened are there no longer. */
+export function memoryLost(doing: string, details: { peer: string; path: string } & MemoryRange, fileLength: number): BackdoorsError {
   const now = `${details.path} has been cut off, to ${String(fileLength)} bytes`
-  return new BackdoorsError('MEMORY_LOST', `read ${about}: ${now}; its daemon has to make it anew`, details)
+  return new BackdoorsError('MEMORY_LOST', `${doing}: ${now}; its daemon has to make it anew`, details)
 }
 
 const rangeOf = (triples: Float64Array, index: number): MemoryRange => ({

@@ -7,7 +7,7 @@ import type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchP
 import { SampledWatch } from '../sampling/sampled-watch.js'
 import type { SampledPlan } from '../sampling/shared-sampler.js'
 import { rangesOf } from '../verbs/watch-ranges.js'
-import { FileCopy, layOut, memoryLost } from './file-copy.js'
+import { type CopySource, FileCopy, layOut, memoryLost } from './file-copy.js'
 import { ShmPreparedRead } from './shm-prepared-read.js'
 import { createShmSampler, type FileSource, type ShmSampler } from './shm-sampler.js'
 
@@ -38,6 +38,7 @@ export class ShmMemory implements RemoteMemory {
   readonly length: number
   readonly windows: readonly AccessWindow[]
   readonly #file: FileReader
+  readonly #source: CopySource
   readonly #sampler: ShmSampler
   readonly #ownsSampler: boolean
   readonly #watches = new Set<Watch>()
@@ -56,6 +57,7 @@ export class ShmMemory implements RemoteMemory {
       { offset: 0, length: this.length, access: writable ? 'write' : 'read' },
       { offset: controlOffset, length: controlLength, access: 'atomic' },
     ]
+    this.#source = { peer, file: this.#file, checkOpen: (range) => this.#checkOpen('read', range) }
     this.#sampler = sampler ?? createShmSampler()
     this.#ownsSampler = sampler === undefined
   }
@@ -120,19 +122,6 @@ export class ShmMemory implements RemoteMemory {
     this.#file.close()
   }
 
-  readonly #source = {
-    memory: this as ShmMemory,
-    get peer(): string {
-      return this.memory.peer
-    },
-    get file(): FileReader {
-      return this.memory.#file
-    },
-    checkOpen(range: MemoryRange): void {
-      this.memory.#checkOpen('read', range)
-    },
-  }
-
   #sample(plan: WatchPlan): SampledPlan<FileSource> {
     checkPlan(this, plan)
     const { ranges, positions, cells } = rangesOf(plan.cells)
@@ -173,7 +162,7 @@ export class ShmMemory implements RemoteMemory {
       if (!(error instanceof BackdoorsError)) throw error
       const about = `${String(range.length)} bytes at offset ${String(range.offset)} of ${this.peer}`
       const details = { ...error.details, peer: this.peer, path: this.#file.path, ...range }
-      if (error.code === 'OUT_OF_RANGE') throw memoryLost(about, details, this.#file.length())
+      if (error.code === 'OUT_OF_RANGE') throw memoryLost(`${doing} ${about}`, details, this.#file.length())
       throw new BackdoorsError(error.code, `${doing} ${about}: ${error.message}`, { ...details, cause: error })
     }
   }

@@ -89,7 +89,7 @@ export function describeWatching(current: () => MemoryFixture): void {
       const idleRounds = log.watch.state.rounds
       setWord(fixture, 8_196, 1)
       const stalled = await log.next('stalled', 0)
-      expect(stalled.atUs - stalled.lastChangeUs).toBeGreaterThanOrEqual(10 * deadlineUs - deadlineUs)
+      expect(stalled.atUs - stalled.lastChangeUs).toBeGreaterThanOrEqual(deadlineUs)
       expect(log.watch.state.rounds).toBeGreaterThanOrEqual(idleRounds + 2)
       log.watch.close()
     })
@@ -261,7 +261,7 @@ export function describeWatching(current: () => MemoryFixture): void {
       if (fixture.kill === undefined) return context.skip('this backend cannot make its peer die')
       await settle(fixture, fixture.kill())
       const [outcome] = await settle(fixture, Promise.allSettled([fixture.memory.read(8_192, 64)]))
-      expect(outcome?.status).toBe('rejected')
+      expect(outcome.status).toBe('rejected')
     })
   })
 }

@@ -11,7 +11,7 @@ export const contractMemoryBytes = 4 * 1024 * 1024
 export interface MemoryFixture {
   /** What is tested: `bytes`, reached by the backend. */
   readonly memory: RemoteMemory
-  /** The same memory on its owner's side, writable; `contractMemoryBytes` long, its start 8-byte aligned. */
+  /** The same memory on its owner's side, writable: `contractMemoryBytes` zeros, their start 8-byte aligned. */
   readonly bytes: Uint8Array
   /** The one window that takes compare-and-swap; at least 4096 bytes, page-aligned, and not all of the memory. */
   readonly controlOffset: number
@@ -37,10 +37,11 @@ export async function settle<T>(fixture: MemoryFixture, promise: Promise<T>): Pr
   if (fixture.advance === undefined) return promise
   let settled = false
   const noteSettled = (): void => void (settled = true)
+  const isSettled = (): boolean => settled
   promise.then(noteSettled, noteSettled)
   for (let step = 0; step < maxVirtualSteps; step += 1) {
     await fixture.advance(step === 0 ? 0 : virtualStepUs)
-    if (settled) return promise
+    if (isSettled()) return promise
   }
   throw new Error(`the promise has not settled in ${String(maxVirtualSteps * virtualStepUs)} µs of virtual time`)
 }

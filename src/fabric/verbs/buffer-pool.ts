@@ -13,6 +13,8 @@ export const pooledLength = 256 * 1024
 export const pooledRequests = 512
 /** Enough to keep the wire busy while the last ones' bytes are copied out; more callers wait for their turn. */
 const bufferLimit = 8
+/** Reads that time out this often leave a peer that answers nothing; its queue pair ends soon. */
+const abandonedLimit = 32
 
 export interface PooledBuffer extends ReadTarget {
   /** Scratch for the rows of the batch. */
@@ -28,7 +30,10 @@ export class BufferPool {
   readonly #endpoint: RcEndpoint
   readonly #peer: string
   readonly #free: PooledBuffer[] = []
+  /** Lent or free. */
   readonly #all = new Set<PooledBuffer>()
+  /** Given back while the device still owned them. */
+  #abandoned: PooledBuffer[] = []
   readonly #waiting: Waiter[] = []
   #closed = false
 
@@ -37,31 +42,23 @@ export class BufferPool {
     this.#peer = peer
   }
 
-  /** A buffer at once, or undefined where one has to be waited for. @throws BackdoorsError CLOSED, MEMLOCK_LIMIT */
+  /** A buffer at once, or undefined where one has to be waited for. @throws BackdoorsError CLOSED, QUEUE_FULL, MEMLOCK_LIMIT */
   takeNow(): PooledBuffer | undefined {
     if (this.#closed) throw this.#closedError()
-    const free = this.#free.pop()
-    if (free !== undefined || this.#waiting.length > 0) return free
-    if (this.#all.size >= bufferLimit) this.#reclaim()
-    if (this.#free.length > 0) return this.#free.pop()
-    if (this.#all.size >= bufferLimit) return undefined
-    const target = makeTarget(this.#endpoint, pooledLength, pooledRequests)
-    const buffer = { ...target, rows: new Float64Array(pooledRequests * workRowFields) }
-    this.#all.add(buffer)
-    return buffer
+    return this.#free.pop() ?? (this.#all.size < bufferLimit ? this.#make() : undefined)
   }
 
+  /** @throws BackdoorsError as `takeNow` */
   async take(): Promise<PooledBuffer> {
-    const buffer = this.takeNow()
-    if (buffer !== undefined) return buffer
-    if ([...this.#all].every((each) => this.#abandoned.has(each))) throw this.#exhaustedError()
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
+    return this.takeNow() ?? new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
   }
 
   give(buffer: PooledBuffer): void {
     if (this.#closed) return
     if (buffer.batch.busy) {
-      this.#abandoned.add(buffer)
+      this.#abandoned.push(buffer)
+      this.#all.delete(buffer)
+      this.#serve()
       return
     }
     const waiter = this.#waiting.shift()
@@ -73,28 +70,39 @@ export class BufferPool {
   close(): void {
     this.#closed = true
     for (const waiter of this.#waiting.splice(0)) waiter.reject(this.#closedError())
-    for (const buffer of this.#all) closeTarget(buffer)
+    for (const buffer of [...this.#all, ...this.#abandoned]) closeTarget(buffer)
     this.#all.clear()
     this.#free.length = 0
+    this.#abandoned = []
   }
 
-  /** Given back while the device still owned them. */
-  readonly #abandoned = new Set<PooledBuffer>()
+  #make(): PooledBuffer {
+    this.#abandoned = this.#abandoned.filter((buffer) => {
+      if (!buffer.batch.busy) closeTarget(buffer)
+      return buffer.batch.busy
+    })
+    if (this.#abandoned.length >= abandonedLimit) {
+      const message = `${this.#abandoned.length} reads of ${this.#peer}'s memory have timed out and still own their buffers`
+      throw new BackdoorsError('QUEUE_FULL', message, { peer: this.#peer })
+    }
+    const target = makeTarget(this.#endpoint, pooledLength, pooledRequests)
+    const buffer = { ...target, rows: new Float64Array(pooledRequests * workRowFields) }
+    this.#all.add(buffer)
+    return buffer
+  }
 
-  #reclaim(): void {
-    for (const buffer of this.#abandoned) {
-      if (buffer.batch.busy) continue
-      this.#abandoned.delete(buffer)
-      this.#free.push(buffer)
+  /** A place has become free that no buffer fills: the first who waits gets a new one. */
+  #serve(): void {
+    const waiter = this.#waiting.shift()
+    if (waiter === undefined) return
+    try {
+      waiter.resolve(this.#make())
+    } catch (error) {
+      for (const each of [waiter, ...this.#waiting.splice(0)]) each.reject(error as Error)
     }
   }
 
   #closedError(): BackdoorsError {
     return new BackdoorsError('CLOSED', `the connection to ${this.#peer} is closed`, { peer: this.#peer })
-  }
-
-  #exhaustedError(): BackdoorsError {
-    const message = `every buffer for reads from ${this.#peer} is still owned by a read that timed out`
-    return new BackdoorsError('QUEUE_FULL', message, { peer: this.#peer })
   }
 }

@@ -22,8 +22,6 @@ export interface VerbsConnection {
   readonly recovery: VerbsMemory
 }
 
-const defaultTimeoutMs = 2_000
-
 /**
  * @example
  * const connector = new VerbsConnector({ device, peer: 'node-2' })
@@ -42,7 +40,8 @@ export class VerbsConnector {
   constructor(options: VerbsConnectorOptions) {
     this.#options = options
     // A watcher lends nothing by these queue pairs.
-    const settings = { ...options.queuePairs, peer: options.peer, access: 0 }
+    const timeout = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
+    const settings = { ...options.queuePairs, ...timeout, peer: options.peer, access: 0 }
     this.#sampling = new RcEndpoint(options.device, settings)
     this.#recovery = new RcEndpoint(options.device, settings)
     this.endpoints = { sampling: this.#sampling.local, recovery: this.#recovery.local }
@@ -53,7 +52,7 @@ export class VerbsConnector {
    * @throws BackdoorsError QP_TRANSITION, CLOSED where it was connected or closed before
    */
   connect(remote: EndpointPair, windows: readonly MemoryWindow[]): VerbsConnection {
-    const { peer, timeoutMs = defaultTimeoutMs } = this.#options
+    const { peer } = this.#options
     if (this.#connected) throw new BackdoorsError('CLOSED', `the queue pairs to ${peer} have been used: make new ones`, { peer })
     this.#connected = true
     try {
@@ -63,8 +62,8 @@ export class VerbsConnector {
       this.#end()
       throw error
     }
-    const sampling = new VerbsMemory({ endpoint: this.#sampling, peer, windows, timeoutMs })
-    const recovery = new VerbsMemory({ endpoint: this.#recovery, peer, windows, timeoutMs })
+    const sampling = new VerbsMemory({ endpoint: this.#sampling, peer, windows })
+    const recovery = new VerbsMemory({ endpoint: this.#recovery, peer, windows })
     return { sampling, recovery }
   }
 

@@ -21,7 +21,8 @@ export function makeTarget(endpoint: RcEndpoint, length: number, requests: numbe
   const { MemoryRegion, WorkBatch } = verbsAddon()
   const region = new MemoryRegion(endpoint.device.domain, { length, access: accessFlags.localWrite })
   try {
-    return { region, batch: new WorkBatch(endpoint.queuePair, region, requests), bytes: new Uint8Array(region.buffer) }
+    // Memory of the region's own always has a buffer.
+    return { region, batch: new WorkBatch(endpoint.queuePair, region, requests, endpoint.timeoutUs), bytes: new Uint8Array(region.buffer as ArrayBuffer) }
   } catch (error) {
     region.close()
     throw error
@@ -74,11 +75,12 @@ export function layOut(ranges: readonly MemoryRange[]): { readonly positions: re
   return { positions, length }
 }
 
+const done = Promise.resolve()
+
 export class VerbsPreparedRead implements PreparedRead {
   readonly ranges: readonly MemoryRange[]
   readonly views: readonly Uint8Array[]
   readonly #target: ReadTarget
-  readonly #timeoutUs: number
   readonly #peer: string
   readonly #onClose: (read: VerbsPreparedRead) => void
   #closed = false
@@ -87,7 +89,6 @@ export class VerbsPreparedRead implements PreparedRead {
     endpoint: RcEndpoint,
     map: WindowMap,
     ranges: readonly MemoryRange[],
-    timeoutUs: number,
     onClose: (read: VerbsPreparedRead) => void,
   ) {
     // Checked before their lengths are added up: one that is no number would make them all none.
@@ -95,7 +96,6 @@ export class VerbsPreparedRead implements PreparedRead {
     const { positions, length } = layOut(ranges)
     this.ranges = ranges.map((range) => ({ ...range }))
     this.#target = prepareTarget(endpoint, map, ranges, positions, Math.max(length, 1))
-    this.#timeoutUs = timeoutUs
     this.#peer = map.peer
     this.#onClose = onClose
     this.views = ranges.map((range, index) => this.#target.bytes.subarray(positions[index], (positions[index] ?? 0) + range.length))
@@ -103,20 +103,20 @@ export class VerbsPreparedRead implements PreparedRead {
 
   run(): Promise<void> {
     if (this.#closed) return Promise.reject(this.#closedError())
-    if (this.ranges.length === 0) return Promise.resolve()
-    return this.#target.batch.run(this.#timeoutUs)
+    if (this.ranges.length === 0) return done
+    return this.#target.batch.run() ?? done
   }
 
   /** As `run`, by busy polling: nothing else runs on this thread meanwhile. */
   runSync(): void {
     if (this.#closed) throw this.#closedError()
-    if (this.ranges.length > 0) this.#target.batch.runSync(this.#timeoutUs)
+    if (this.ranges.length > 0) this.#target.batch.runSync()
   }
 
   /** Runs so many times in a native loop. @returns nanoseconds from each run's post to the next one's. */
   latencyLoop(iterations: number): Float64Array {
     if (this.#closed) throw this.#closedError()
-    return this.#target.batch.latencyLoop(iterations, this.#timeoutUs)
+    return this.#target.batch.latencyLoop(iterations)
   }
 
   /** Idempotent. A run under way goes on. */

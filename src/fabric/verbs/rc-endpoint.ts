@@ -14,12 +14,18 @@ export interface RcEndpointOptions extends QueuePairSettings {
   readonly peer: string
   /** Sum of `accessFlags` that the peer may use; 0 for an end that only asks. */
   readonly access: number
+  /** The own deadline of every operation, beside the NIC's, in milliseconds. Default 2000. */
+  readonly timeoutMs?: number
 }
+
+const defaultTimeoutMs = 2_000
 
 export class RcEndpoint {
   readonly queuePair: QueuePair
   /** What the other end has to know. */
   readonly local: QueuePairEndpoint
+  /** The own deadline of every operation, in microseconds. */
+  readonly timeoutUs: number
   readonly #queue: CompletionQueue
 
   /** @throws BackdoorsError MEMLOCK_LIMIT, VERBS_CALL_FAILED, QP_TRANSITION */
@@ -27,6 +33,7 @@ export class RcEndpoint {
     readonly device: VerbsDevice,
     options: RcEndpointOptions,
   ) {
+    this.timeoutUs = (options.timeoutMs ?? defaultTimeoutMs) * 1000
     const { mtu, ...settings } = { ...defaultQueuePairSettings, ...options }
     const { attributes, port, gid } = device
     const verbs = verbsAddon()

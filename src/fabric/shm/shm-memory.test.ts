@@ -1,0 +1,162 @@
+import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { memoryAddon } from '../../native/load.js'
+import type { RemoteMemory, WatchEvent } from '../remote-memory.js'
+import { contractMemoryBytes, expectRejection, expectThrow, type MemoryFixture, waitUntil } from '../testing/memory-fixture.js'
+import { ShmMemory, type ShmMemoryOptions } from './shm-memory.js'
+import { createShmSampler } from './shm-sampler.js'
+
+const control = { controlOffset: 4_096, controlLength: 4_096 }
+
+interface ShmFixture extends MemoryFixture {
+  readonly path: string
+  open(options?: Partial<ShmMemoryOptions>): ShmMemory
+  truncate(length: number): void
+}
+
+function makeFixture(): ShmFixture {
+  const folder = mkdtempSync(join(tmpdir(), 'backdoors-shm-'))
+  const path = join(folder, 'region')
+  const shared = new (memoryAddon().SharedMemory)({ path, create: true, length: contractMemoryBytes })
+  const opened: RemoteMemory[] = []
+  const open = (options: Partial<ShmMemoryOptions> = {}): ShmMemory => {
+    const memory = new ShmMemory({ peer: 'b', path, ...control, ...options })
+    opened.push(memory)
+    return memory
+  }
+  const truncate = (length: number): void => {
+    const fd = openSync(path, 'r+')
+    ftruncateSync(fd, length)
+    closeSync(fd)
+  }
+  return {
+    path,
+    open,
+    truncate,
+    memory: open(),
+    bytes: new Uint8Array(shared.buffer),
+    ...control,
+    connect: async () => open(),
+    kill: async () => truncate(0),
+    close: async () => {
+      await Promise.all(opened.map((memory) => memory.close()))
+      shared.close()
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+// What every backend promises is in shm-memory.contract.test.ts.
+describe('ShmMemory', () => {
+  let fixture: ShmFixture
+  beforeEach(() => {
+    fixture = makeFixture()
+  })
+  afterEach(() => fixture.close())
+
+  it('says REGION_NOT_FOUND, of whom, where there is no file', () => {
+    const path = `${fixture.path}-absent`
+    expectThrow(() => new ShmMemory({ peer: 'c', path }), 'REGION_NOT_FOUND', { peer: 'c', path })
+  })
+
+  it('says REGION_TRUNCATED where the file is empty', () => {
+    writeFileSync(`${fixture.path}-empty`, '')
+    expectThrow(() => new ShmMemory({ peer: 'c', path: `${fixture.path}-empty` }), 'REGION_TRUNCATED', { peer: 'c', length: 0 })
+  })
+
+  it('says INVALID_ARGUMENT where the path is a folder', () => {
+    expectThrow(() => new ShmMemory({ peer: 'c', path: tmpdir() }), 'INVALID_ARGUMENT', { peer: 'c', path: tmpdir() })
+  })
+
+  it('says MEMORY_LOST, and which bytes, where the file has been cut off', async () => {
+    const { memory, path } = fixture
+    const prepared = memory.prepareRead([{ offset: 0, length: 64 }, { offset: 8_192, length: 64 }])
+    fixture.truncate(8_200)
+    expect((await memory.read(8_192, 8)).length).toBe(8)
+    const about = { peer: 'b', path, offset: 8_192, length: 64 }
+    await expectRejection(fixture, () => memory.read(8_192, 64), 'MEMORY_LOST', about)
+    await expectRejection(fixture, () => memory.readMany([{ offset: 0, length: 8 }, { offset: 8_192, length: 64 }]), 'MEMORY_LOST', about)
+    await expectRejection(fixture, () => prepared.run(), 'MEMORY_LOST', about)
+    fixture.truncate(4_096)
+    await expectRejection(fixture, () => memory.compareAndSwap(4_096, 0n, 1n), 'MEMORY_LOST', { peer: 'b', path, offset: 4_096, length: 8 })
+  })
+
+  it('lets the whole memory be written where it is opened writable', async () => {
+    const memory = fixture.open({ writable: true })
+    await memory.write(100_000, new Uint8Array([1, 2, 3]))
+    expect([...fixture.bytes.subarray(99_999, 100_004)]).toEqual([0, 1, 2, 3, 0])
+    expect(await memory.compareAndSwap(200_000, 0n, 9n)).toBe(0n)
+    fixture.truncate(100_000)
+    await expectRejection(fixture, () => memory.write(100_000, new Uint8Array([1])), 'MEMORY_LOST', { peer: 'b', offset: 100_000, length: 1 })
+  })
+
+  it('takes no compare-and-swap where no control window is given', async () => {
+    const memory = fixture.open({ controlOffset: 0, controlLength: 0 })
+    await expectRejection(fixture, () => memory.compareAndSwap(0, 0n, 1n), 'READ_ONLY', { peer: 'b', offset: 0 })
+  })
+
+  it('lets the event loop turn during a long read, and fails with CLOSED where it is closed meanwhile', async () => {
+    const { memory } = fixture
+    const ranges = Array.from({ length: 64 }, () => ({ offset: 0, length: contractMemoryBytes }))
+    let turns = 0
+    const count = (): void => {
+      turns += 1
+      ticking = setImmediate(count)
+    }
+    let ticking = setImmediate(count)
+    await memory.readMany(ranges)
+    expect(turns).toBeGreaterThanOrEqual(62)
+    clearImmediate(ticking)
+    const interrupted = memory.readMany(ranges)
+    setImmediate(() => void memory.close())
+    await expectRejection(fixture, () => interrupted, 'CLOSED', { peer: 'b' })
+  })
+
+  it('refuses a second run of a prepared read while the first is under way', async () => {
+    const ranges = Array.from({ length: 3 }, () => ({ offset: 0, length: contractMemoryBytes }))
+    const prepared = fixture.memory.prepareRead(ranges)
+    const first = prepared.run()
+    await expectRejection(fixture, () => prepared.run(), 'INVALID_ARGUMENT', { peer: 'b' })
+    await first
+    await prepared.run()
+  })
+
+  it('tells MEMORY_LOST in its watch, and reachable when the file is whole again', async () => {
+    const events: WatchEvent[] = []
+    const plan = { cells: [{ counterOffset: 8_192, deadlineUs: 3_600_000_000 }], intervalUs: 500, unreachableAfterUs: 5_000 }
+    const watch = fixture.memory.watch(plan, (event) => events.push(event))
+    await waitUntil(fixture, 'a round', () => watch.state.rounds > 0)
+    fixture.truncate(0)
+    await waitUntil(fixture, 'unreachable', () => events.length === 1)
+    expect(events[0]).toMatchObject({ kind: 'unreachable', status: 'MEMORY_LOST' })
+    expect(watch.state.reachable).toBe(false)
+    fixture.truncate(contractMemoryBytes)
+    await waitUntil(fixture, 'reachable', () => events.length === 2)
+    expect(events[1]).toMatchObject({ kind: 'reachable' })
+    watch.close()
+  })
+
+  it('watches for the memory alone where the plan has no cells', async () => {
+    const events: WatchEvent[] = []
+    const watch = fixture.memory.watch({ cells: [], intervalUs: 500, unreachableAfterUs: 5_000 }, (event) => events.push(event))
+    await waitUntil(fixture, 'a round', () => watch.state.rounds > 0)
+    fixture.truncate(0)
+    await waitUntil(fixture, 'unreachable', () => events.length === 1)
+    watch.close()
+  })
+
+  it('shares a sampler with others, and leaves it to its maker', async () => {
+    const sampler = createShmSampler()
+    const [first, second] = [fixture.open({ sampler }), fixture.open({ sampler })]
+    const kinds: string[] = []
+    const plan = { cells: [{ counterOffset: 8_192, deadlineUs: 5_000 }], intervalUs: 500, unreachableAfterUs: 3_600_000_000 }
+    first.watch(plan, () => kinds.push('first'))
+    await first.close()
+    second.watch(plan, ({ kind }) => kinds.push(kind))
+    await waitUntil(fixture, 'an event', () => kinds.length > 0)
+    expect(kinds).toEqual(['stalled'])
+    sampler.close()
+  })
+})

@@ -1,0 +1,12 @@
+/** Memory of another machine through a NIC: RC queue pairs over libibverbs. */
+export { VerbsConnector } from './connector.js'
+export type { VerbsConnection, VerbsConnectorOptions } from './connector.js'
+export { listDevices, VerbsDevice } from './device.js'
+export type { VerbsDeviceOptions } from './device.js'
+export { chooseGid } from './gid-choice.js'
+export type { GidChoice } from './gid-choice.js'
+export { VerbsLender } from './lender.js'
+export type { Acceptance, ControlRange, VerbsLenderOptions } from './lender.js'
+export { defaultQueuePairSettings } from './queue-pair-settings.js'
+export type { QueuePairSettings } from './queue-pair-settings.js'
+export { VerbsMemory } from './verbs-memory.js'

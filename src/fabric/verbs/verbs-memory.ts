@@ -1,0 +1,179 @@
+/** A peer's memory through a queue pair. */
+import { BackdoorsError } from '../../errors.js'
+import { workOpcodes } from '../../native/verbs.js'
+import type { MemoryWindow } from '../lending.js'
+import { checkPlan, checkWord } from '../mock/checks.js'
+import type { MemoryRange, RemoteMemory, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
+import { BufferPool, type PooledBuffer, pooledLength, pooledRequests } from './buffer-pool.js'
+import { closeTarget, prepareTarget, VerbsPreparedRead } from './prepared-read.js'
+import type { RcEndpoint } from './rc-endpoint.js'
+import { type ReadRound, roundsOf } from './read-rounds.js'
+import type { SampledBatch } from './shared-sampler.js'
+import { VerbsWatch, type WatchSource } from './verbs-watch.js'
+import { rangesOf } from './watch-ranges.js'
+import { WindowMap } from './window-map.js'
+
+export interface VerbsMemoryOptions {
+  /** Connected; owned by the memory from now on. */
+  readonly endpoint: RcEndpoint
+  readonly peer: string
+  readonly windows: readonly MemoryWindow[]
+}
+
+const roundLimits = { length: pooledLength, requests: pooledRequests }
+
+/**
+ * A failed read ends the queue pair: everything under way and everything later fails with the code of that first
+ * failure, and only a new connection helps. That is why bounds are checked before anything is posted.
+ */
+export class VerbsMemory implements RemoteMemory {
+  readonly peer: string
+  readonly length: number
+  readonly #map: WindowMap
+  readonly #endpoint: RcEndpoint
+  readonly #pool: BufferPool
+  /** Closed with the memory. */
+  readonly #owned = new Set<{ close(): void }>()
+  #closed = false
+
+  constructor({ endpoint, peer, windows }: VerbsMemoryOptions) {
+    this.peer = peer
+    this.#map = new WindowMap(peer, windows)
+    this.length = this.#map.length
+    this.#endpoint = endpoint
+    this.#pool = new BufferPool(endpoint, peer)
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    this.#checkOpen()
+    const pieces = this.#map.forRead({ offset, length })
+    const [piece] = pieces
+    if (piece === undefined || pieces.length > 1 || length > pooledLength) return (await this.readMany([{ offset, length }]))[0] as Uint8Array
+    const buffer = this.#pool.takeNow() ?? (await this.#pool.take())
+    try {
+      const { rows, batch, bytes } = buffer
+      rows[0] = piece.window
+      rows[1] = piece.offset
+      rows[2] = 0
+      rows[3] = length
+      batch.prepare(workOpcodes.read, rows, 1)
+      await batch.run()
+      return bytes.slice(0, length)
+    } finally {
+      this.#pool.give(buffer)
+    }
+  }
+
+  /** The arrays returned share one buffer of their own. */
+  async readMany(ranges: readonly MemoryRange[]): Promise<Uint8Array[]> {
+    this.#checkOpen()
+    const { rounds, length, starts } = roundsOf(this.#map, ranges, roundLimits)
+    const result = new Uint8Array(length)
+    const [only, ...others] = rounds
+    if (only !== undefined && others.length === 0) await this.#readRound(only, result)
+    else await settleAll(rounds.map((round) => this.#readRound(round, result)))
+    return ranges.map((range, index) => result.subarray(starts[index], (starts[index] ?? 0) + range.length))
+  }
+
+  prepareRead(ranges: readonly MemoryRange[]): VerbsPreparedRead {
+    this.#checkOpen()
+    const read = new VerbsPreparedRead(this.#endpoint, this.#map, ranges, (closed) => this.#owned.delete(closed))
+    this.#owned.add(read)
+    return read
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#checkOpen()
+    const piece = this.#map.forWrite({ offset, length: bytes.length })
+    for (let done = 0; done < piece.length; done += pooledLength) {
+      const part = bytes.subarray(done, done + pooledLength)
+      await this.#withBuffer(async ({ rows, batch, bytes: registered }) => {
+        registered.set(part)
+        rows.set([piece.window, piece.offset + done, 0, part.length])
+        batch.prepare(workOpcodes.write, rows, 1)
+        await batch.run()
+      })
+    }
+  }
+
+  async compareAndSwap(offset: number, expected: bigint, desired: bigint): Promise<bigint> {
+    this.#checkOpen()
+    const piece = this.#map.forAtomic(offset)
+    checkWord(this.#map, 'expected', expected)
+    checkWord(this.#map, 'desired', desired)
+    return this.#withBuffer(async ({ batch, bytes }) => {
+      batch.prepareAtomic(workOpcodes.compareAndSwap, piece.window, piece.offset, 0, expected, desired)
+      await batch.run()
+      // The device leaves the old value as the host stores words, whatever that is.
+      return new BigUint64Array(bytes.buffer, bytes.byteOffset, 1)[0] ?? 0n
+    })
+  }
+
+  watch(plan: WatchPlan, listener: (event: WatchEvent) => void): Watch {
+    this.#checkOpen()
+    const source: WatchSource = {
+      sampler: this.#endpoint.device.sampler,
+      sample: (wanted) => this.#sample(wanted),
+      closed: (watch) => this.#owned.delete(watch),
+    }
+    const watch = new VerbsWatch(source, plan, listener)
+    this.#owned.add(watch)
+    return watch
+  }
+
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true
+      for (const each of [...this.#owned].filter((owned) => owned instanceof VerbsWatch)) each.close()
+      // First the queue pair: with it the device lets go of every buffer.
+      this.#endpoint.close()
+      for (const each of [...this.#owned]) each.close()
+      this.#pool.close()
+    }
+    return Promise.resolve()
+  }
+
+  #sample(plan: WatchPlan): SampledBatch & { close(): void } {
+    checkPlan(this.#map, plan)
+    const { ranges, positions, bufferLength, cells } = rangesOf(plan.cells)
+    const target = prepareTarget(this.#endpoint, this.#map, ranges, positions, Math.max(bufferLength, 1))
+    const { intervalUs, unreachableAfterUs } = plan
+    return { batch: target.batch, cells, intervalUs, unreachableAfterUs, close: () => closeTarget(target) }
+  }
+
+  #readRound(round: ReadRound, result: Uint8Array): Promise<void> {
+    return this.#withBuffer(async ({ rows, batch, bytes }) => {
+      let at = 0
+      for (const { window, offset, position, length } of round.pieces) {
+        rows[at] = window
+        rows[at + 1] = offset
+        rows[at + 2] = position
+        rows[at + 3] = length
+        at += 4
+      }
+      batch.prepare(workOpcodes.read, rows, round.pieces.length)
+      await batch.run()
+      result.set(bytes.subarray(0, round.length), round.resultOffset)
+    })
+  }
+
+  async #withBuffer<T>(use: (buffer: PooledBuffer) => Promise<T>): Promise<T> {
+    const buffer = this.#pool.takeNow() ?? (await this.#pool.take())
+    try {
+      return await use(buffer)
+    } finally {
+      this.#pool.give(buffer)
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new BackdoorsError('CLOSED', `the connection to ${this.peer} is closed`, { peer: this.peer })
+  }
+}
+
+/** Waits for all, so that nothing is still being written when the first failure is told. */
+async function settleAll(promises: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(promises)
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
+}
