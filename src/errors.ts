@@ -36,61 +36,67 @@ export const workCompletionStatuses = [
 export type WorkCompletionStatus = (typeof workCompletionStatuses)[number]
 export type WorkCompletionCode = Exclude<WorkCompletionStatus, 'WC_SUCCESS'>
 
-export type ErrorCode =
+export const workCompletionCodes = workCompletionStatuses.filter((status): status is WorkCompletionCode => status !== 'WC_SUCCESS')
+
+/** Every code, in the order of docs/errors.md. */
+export const errorCodes = [
   // the caller's own mistake
-  | 'INVALID_ARGUMENT'
-  | 'CONFIG_INVALID'
+  'INVALID_ARGUMENT',
+  'CONFIG_INVALID',
   // the addon and the machine
-  | 'ADDON_NOT_BUILT'
-  | 'VERBS_UNAVAILABLE'
-  | 'SYSTEM_CALL_FAILED'
-  | 'MEMLOCK_LIMIT'
+  'ADDON_NOT_BUILT',
+  'VERBS_UNAVAILABLE',
+  'SYSTEM_CALL_FAILED',
+  'MEMLOCK_LIMIT',
   // reaching remote memory
-  | 'OUT_OF_RANGE'
-  | 'READ_ONLY'
-  | 'UNALIGNED'
-  | 'CLOSED'
-  | 'QUEUE_FULL'
-  | 'TIMEOUT'
-  | 'DEVICE_NOT_FOUND'
-  | 'NO_USABLE_GID'
-  | 'VERBS_CALL_FAILED'
-  | 'QP_TRANSITION'
-  | WorkCompletionCode
+  'OUT_OF_RANGE',
+  'READ_ONLY',
+  'UNALIGNED',
+  'CLOSED',
+  'QUEUE_FULL',
+  'TIMEOUT',
+  'DEVICE_NOT_FOUND',
+  'NO_USABLE_GID',
+  'VERBS_CALL_FAILED',
+  'QP_TRANSITION',
+  ...workCompletionCodes,
   // connecting to a peer
-  | 'HANDSHAKE_REFUSED'
-  | 'HANDSHAKE_TIMEOUT'
-  | 'MESSAGE_TOO_LARGE'
-  | 'PROTOCOL_ERROR'
-  | 'PEER_UNKNOWN'
-  | 'PEER_UNREACHABLE'
-  | 'CERTIFICATE_INVALID'
-  | 'KEYS_EXIST'
-  | 'KEYS_MISSING'
+  'HANDSHAKE_REFUSED',
+  'HANDSHAKE_TIMEOUT',
+  'MESSAGE_TOO_LARGE',
+  'PROTOCOL_ERROR',
+  'PEER_UNKNOWN',
+  'PEER_UNREACHABLE',
+  'CERTIFICATE_INVALID',
+  'KEYS_EXIST',
+  'KEYS_MISSING',
   // the region and its boxes
-  | 'REGION_NOT_FOUND'
-  | 'REGION_EXISTS'
-  | 'REGION_TRUNCATED'
-  | 'REGION_CORRUPT'
-  | 'LAYOUT_UNSUPPORTED'
-  | 'BOX_IN_USE'
-  | 'BOXES_EXHAUSTED'
-  | 'SENSORS_EXHAUSTED'
-  | 'BOX_FULL'
-  | 'SESSION_TOO_LARGE'
-  | 'SESSION_ID_INVALID'
-  | 'SCHEMA_MISMATCH'
-  | 'PAYLOAD_INVALID'
-  | 'RECORD_CORRUPT'
-  | 'FENCED'
+  'REGION_NOT_FOUND',
+  'REGION_EXISTS',
+  'REGION_TRUNCATED',
+  'REGION_CORRUPT',
+  'LAYOUT_UNSUPPORTED',
+  'BOX_IN_USE',
+  'BOXES_EXHAUSTED',
+  'SENSORS_EXHAUSTED',
+  'BOX_FULL',
+  'SESSION_TOO_LARGE',
+  'SESSION_ID_INVALID',
+  'SCHEMA_MISMATCH',
+  'PAYLOAD_INVALID',
+  'RECORD_CORRUPT',
+  'FENCED',
   // recovery
-  | 'ALREADY_CLAIMED'
-  | 'CLAIM_LOST'
-  | 'FENCE_FAILED'
-  | 'MEMORY_LOST'
-  | 'ANNOUNCE_FAILED'
+  'ALREADY_CLAIMED',
+  'CLAIM_LOST',
+  'FENCE_FAILED',
+  'MEMORY_LOST',
+  'ANNOUNCE_FAILED',
   // the daemon
-  | 'DAEMON_UNAVAILABLE'
+  'DAEMON_UNAVAILABLE',
+] as const
+
+export type ErrorCode = (typeof errorCodes)[number]
 
 /** What an error was about. Only the fields that apply are present. */
 export interface ErrorDetails {

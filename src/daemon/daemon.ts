@@ -24,6 +24,8 @@ const lookAfterEveryMs = 10
 const defaultListed = 1000
 
 export interface DaemonEvents {
+  /** A peer is connected, for the first time or anew, and watched from now on. */
+  watching: [peer: string, incarnation: bigint]
   verdict: [peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence]
   step: [peer: string, target: RecoveryTarget, step: RecoveryStep, atMs: number]
   recovered: [report: RecoveryReport]
@@ -114,6 +116,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     for (const peer of config.peers) {
       if (!watched.has(peer.name)) continue
       this.#watchers.push(new PeerWatcher(config, peer, this.#fabric, {
+        onWatching: (name, incarnation) => this.emit('watching', name, incarnation),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         recover: (link, target) => this.#runner.recover(link, target),
         log: this.#log,

@@ -8,6 +8,7 @@ import type { DaemonConfig, PeerConfig } from './config.js'
 import { isNotThereYet, type PeerFabric, type PeerLink } from './peer-fabric.js'
 
 export interface PeerWatcherEvents {
+  readonly onWatching: (peer: string, incarnation: bigint) => void
   readonly onVerdict: (peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
   readonly recover: (link: PeerLink, target: RecoveryTarget) => Promise<RecoveryReport | undefined>
   readonly log: Logger
@@ -77,6 +78,7 @@ export class PeerWatcher {
       onTrouble: (error) => this.#events.log.debug({ peer: this.peer.name, err: error }, 'could not read the directory'),
     })
     this.#events.log.info({ peer: this.peer.name, incarnation: link.header.incarnation.toString(16) }, 'watching')
+    this.#events.onWatching(this.peer.name, link.header.incarnation)
   }
 
   #onVerdict(link: PeerLink, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {

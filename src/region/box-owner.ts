@@ -104,7 +104,7 @@ export class BoxOwner {
     const { plan } = this.region.header
     const cell = this.#sensors.size
     if (cell >= plan.sensorsPerBox) {
-      throw new BackdoorsError('SENSORS_EXHAUSTED', `Box ${this.box} has room for ${plan.sensorsPerBox} sensors; raise region.sensors.`, { box: this.box })
+      throw new BackdoorsError('SENSORS_EXHAUSTED', `Box ${this.box} has room for ${plan.sensorsPerBox} sensors; raise region.sensorsPerBox.`, { box: this.box })
     }
     const offset = boxOffset(plan, this.box) + cell * sensorCell.bytes
     const sensor = new SensorHandle(this.region, offset, description, () => this.#closed || this.fenced)

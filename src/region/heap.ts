@@ -27,8 +27,8 @@ export class Heap {
   /** A slot of at least `bytes`, or undefined where none is left. Size classes are whole units. */
   allocate(bytes: number): Slot | undefined {
     const least = Math.ceil(bytes / slotUnitBytes)
-    const units = sizeClass(least)
-    // The last room is given without the class's margin.
+    // A large share of the heap is given without a margin, so that twice half of it fits; so is the last room.
+    const units = least > this.#totalUnits / 8 ? least : sizeClass(least)
     return this.#take(units) ?? (this.#merge() ? this.#take(units) : undefined) ?? this.#take(least)
   }
 

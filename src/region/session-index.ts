@@ -8,9 +8,14 @@ export interface Slot {
   readonly bytes: number
 }
 
+/** One of the two slots that an index entry names. */
+export interface NamedSlot extends Slot {
+  readonly isB: boolean
+}
+
 export interface SessionIndexEntry {
   /** The current version's slot first, then the other; a slot that cannot be is left out. */
-  readonly slots: readonly Slot[]
+  readonly slots: readonly NamedSlot[]
   /** Length of the current record; 0 where the entry is not to be trusted. */
   readonly recordBytes: number
   /** Low 32 bits of the current sequence. */
@@ -25,10 +30,10 @@ export interface SessionIndexEntry {
 const free: SessionIndexEntry = { slots: [], recordBytes: 0, sequence: 0, state: 'free' }
 const deleted: SessionIndexEntry = { slots: [], recordBytes: 0, sequence: 0, state: 'deleted' }
 
-function slotAt(view: DataView, position: number, heapBytes: number): Slot | undefined {
+function slotAt(view: DataView, position: number, heapBytes: number): NamedSlot | undefined {
   const offset = view.getUint32(position, true) * slotUnitBytes
   const bytes = view.getUint32(position + 4, true) * slotUnitBytes
-  return bytes > 0 && offset + bytes <= heapBytes ? { offset, bytes } : undefined
+  return bytes > 0 && offset + bytes <= heapBytes ? { offset, bytes, isB: position === at.slotB } : undefined
 }
 
 /** Decodes the 32 bytes of entry `position` of an index. Offsets are checked against the heap. */

@@ -4,9 +4,10 @@
  */
 import { BackdoorsError, type ErrorCode } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
+import { findSessions, type FoundSession } from './box-contents.js'
 import { Heap } from './heap.js'
 import { indexEntry, indexFlags, maxNameBytes, maxSessionIdBytes, record, slotUnitBytes } from './layout.js'
-import { decodeIndexEntry, type SessionIndexEntry, type Slot } from './session-index.js'
+import type { Slot } from './session-index.js'
 import { decodeRecord, encodeOrigin, type SessionOrigin, type SessionVersion } from './session-record.js'
 import { encodeName, encodeText } from './text.js'
 
@@ -79,7 +80,7 @@ export class SessionWriter {
     this.#bytes = options.region
     this.#words = new Uint32Array(options.region.buffer, options.region.byteOffset, options.region.byteLength >> 2)
     this.#sequence = options.sequenceFloor
-    const used = this.#findSessions()
+    const used = this.#takeOver()
     this.#nextPosition = used.next
     this.#heap = new Heap(options.heapBytes, used.slots)
   }
@@ -152,7 +153,7 @@ export class SessionWriter {
     const held = store.sessions.get(id)
     if (held === undefined) return false
     this.#sequence++
-    this.#writeEntry(held, indexFlags.used | indexFlags.deleted, 0)
+    this.#writeEntry(held, indexFlags.used | indexFlags.deleted, 0, this.#sequence)
     // Even a damaged entry must not bring the session back, so its versions are made invalid too: the older one
     // first, and seen to be so, for else it might be found in the place of the newer one.
     for (const slot of [held.idle, held.current]) {
@@ -183,9 +184,11 @@ export class SessionWriter {
     return swept
   }
 
-  /** A record without a store's name is none, whatever else it says. */
+  /** A record without a store's name is none. The CRC goes too, lest the next record's lengths bring this one back. */
   #invalidate(slot: Slot): void {
-    this.#words[(this.#options.heapOffset + slot.offset + record.storeBytes) >> 2] = 0
+    const word = (this.#options.heapOffset + slot.offset) >> 2
+    this.#words[word + record.crc / 4] = 0
+    this.#words[word + record.storeBytes / 4] = 0
   }
 
   #decode(slot: Slot, bytes: number): SessionVersion | undefined {
@@ -291,106 +294,62 @@ export class SessionWriter {
     held.idleHasPrefix = currentHasPrefix
     held.currentIsB = !held.currentIsB
     held.recordBytes = recordBytes
-    this.#writeEntry(held, indexFlags.used | (held.currentIsB ? indexFlags.currentIsB : 0), recordBytes)
+    this.#writeEntry(held, liveFlags(held), recordBytes, this.#sequence)
     if (current === undefined) store.sessions.set(held.id, held)
     // A full barrier: the fences are read only after all that was written is visible to every reader.
     Atomics.add(this.#barrier, 0, 1)
   }
 
-  #writeEntry(held: Held, flags: number, recordBytes: number): void {
+  #writeEntry(held: Held, flags: number, recordBytes: number, sequence: number): void {
     const start = this.#options.indexOffset + held.position * indexEntry.bytes
     const word = start >> 2
     const words = this.#words
     const slotA = held.currentIsB ? held.idle : held.current
     const slotB = held.currentIsB ? held.current : held.idle
-    words[word] = slotA === undefined ? 0 : slotA.offset / slotUnitBytes
+    // A slot that is none loses its length only: an offset of 0 is the slot of another session.
+    if (slotA !== undefined) words[word] = slotA.offset / slotUnitBytes
     words[word + 1] = slotA === undefined ? 0 : slotA.bytes / slotUnitBytes
-    words[word + 2] = slotB === undefined ? 0 : slotB.offset / slotUnitBytes
+    if (slotB !== undefined) words[word + 2] = slotB.offset / slotUnitBytes
     words[word + 3] = slotB === undefined ? 0 : slotB.bytes / slotUnitBytes
     words[word + 4] = flags
     words[word + 5] = recordBytes
-    words[word + 6] = this.#sequence >>> 0
+    words[word + 6] = sequence >>> 0
     words[word + 7] = crc32c(this.#bytes, start, indexEntry.crc, this.#options.seed)
   }
 
-  /** Rebuilds the account from what stands in the box; of an id found twice the higher sequence is kept. */
-  #findSessions(): { slots: Slot[]; next: number } {
-    const { indexOffset, sessionsPerBox, seed, heapBytes } = this.#options
+  /** Takes over what stands in the box. @returns the slots in use, and the first entry never used */
+  #takeOver(): { slots: Slot[]; next: number } {
+    const { indexOffset, sessionsPerBox, heapOffset, heapBytes, seed } = this.#options
     const index = this.#bytes.subarray(indexOffset, indexOffset + sessionsPerBox * indexEntry.bytes)
-    let next = 0
-    for (let position = 0; position < sessionsPerBox; position++) {
-      const entry = decodeIndexEntry(index, position, seed, heapBytes)
-      if (entry.state === 'free') continue
-      for (let gap = next; gap < position; gap++) this.#freePositions.push(gap)
-      next = position + 1
-      const found = this.#newest(entry)
-      if (found === undefined || !this.#hold(position, found.version, found.slot)) this.#clearEntry(position)
+    const heap = this.#bytes.subarray(heapOffset, heapOffset + heapBytes)
+    const { sessions, vacant, cleared, next, sequence } = findSessions(index, heap, seed)
+    this.#sequence = Math.max(this.#sequence, sequence)
+    for (const found of sessions) this.#hold(found)
+    // Only when all that is kept has its entry, so that it is named by one at every instant of this.
+    for (const position of cleared) {
+      const start = indexOffset + position * indexEntry.bytes
+      this.#bytes.fill(0, start, start + indexEntry.bytes)
     }
-    return { slots: this.#dropOverlapping(), next }
+    Atomics.add(this.#barrier, 0, 1)
+    for (const position of vacant.reverse()) this.#freePositions.push(position)
+    return { slots: sessions.flatMap(({ current, idle }) => (idle ? [current, idle] : [current])), next }
   }
 
-  /** A record within another's slot is a part of that one's payload. @returns the slots that are left */
-  #dropOverlapping(): Slot[] {
-    const found: { slot: Slot; store: HeldStore; held: Held }[] = []
-    for (const store of this.#stores.values()) {
-      for (const held of store.sessions.values()) if (held.current) found.push({ slot: held.current, store, held })
-    }
-    found.sort((a, b) => a.slot.offset - b.slot.offset)
-    const kept: Slot[] = []
-    let end = 0
-    for (const { slot, store, held } of found) {
-      if (slot.offset >= end) {
-        kept.push(slot)
-        end = slot.offset + slot.bytes
-        continue
-      }
-      store.sessions.delete(held.id)
-      this.#clearEntry(held.position)
-    }
-    return kept
-  }
-
-  /** As a reader would find it: what a certain entry names as current, and otherwise the newest in its slots. */
-  #newest(entry: SessionIndexEntry): { version: SessionVersion; slot: Slot } | undefined {
-    let best: { version: SessionVersion; slot: Slot } | undefined
-    for (const [i, slot] of entry.slots.entries()) {
-      const version = this.#decode(slot, slot.bytes)
-      if (version === undefined) continue
-      if (entry.state === 'live' && i === 0 && version.sequence % 0x1_0000_0000 === entry.sequence) return { version, slot }
-      if (best === undefined || version.sequence > best.version.sequence) best = { version, slot }
-    }
-    return best
-  }
-
-  #hold(position: number, version: SessionVersion, slot: Slot): boolean {
+  #hold({ position, version, recordBytes, current, idle, rewrite }: FoundSession): void {
     const store = this.store(version.store)
-    const other = store.sessions.get(version.id)
-    this.#sequence = Math.max(this.#sequence, version.sequence)
-    if (other?.current !== undefined) {
-      const known = this.#decode(other.current, other.recordBytes)
-      if (known && known.sequence > version.sequence) return false
-      this.#clearEntry(other.position)
-    }
     const held: Held = {
-      id: version.id, position, prefix: new Uint8Array(0), idBytes: 0, originBytes: 0, current: undefined, idle: undefined,
-      currentHasPrefix: true, idleHasPrefix: false, currentIsB: false, recordBytes: 0,
+      id: version.id, position, prefix: new Uint8Array(0), idBytes: 0, originBytes: 0, current, idle,
+      currentHasPrefix: true, idleHasPrefix: false, currentIsB: current.isB, recordBytes,
       expiresAtMs: version.ttlMs > 0 ? version.committedAtMs + version.ttlMs : Infinity,
     }
     setPrefix(store, held, version.origin === undefined ? undefined : encodeOrigin(version.origin))
-    held.recordBytes = record.headerBytes + held.prefix.length + version.payload.length
-    // An entry caught in a change may name a longer slot than the record has: the rest is a neighbour's.
-    held.current = { offset: slot.offset, bytes: Math.ceil(held.recordBytes / slotUnitBytes) * slotUnitBytes }
     store.sessions.set(version.id, held)
-    this.#writeEntry(held, indexFlags.used, held.recordBytes)
-    return true
-  }
-
-  #clearEntry(position: number): void {
-    const start = this.#options.indexOffset + position * indexEntry.bytes
-    this.#bytes.fill(0, start, start + indexEntry.bytes)
-    this.#freePositions.push(position)
+    // The slot keeps its place in the entry, so that it is named at every instant of this, too.
+    if (rewrite) this.#writeEntry(held, liveFlags(held), recordBytes, version.sequence)
   }
 }
+
+const liveFlags = (held: Held): number => indexFlags.used | (held.currentIsB ? indexFlags.currentIsB : 0)
 
 function setPrefix(store: HeldStore, held: Held, origin: Uint8Array | undefined): void {
   const idBytes = new TextEncoder().encode(held.id)

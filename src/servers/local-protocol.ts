@@ -42,7 +42,10 @@ export function readMessages<T>(socket: Socket, schema: z.ZodType<T>, onMessage:
     lineBytes = end < 0 ? lineBytes + chunk.length : chunk.length - end
     if (lineBytes > maxLineBytes) socket.destroy(new BackdoorsError('MESSAGE_TOO_LARGE', `A line of more than ${maxLineBytes} bytes came in on the local socket.`))
   })
-  createInterface({ input: socket, crlfDelay: Infinity }).on('line', (line) => {
+  const lines = createInterface({ input: socket, crlfDelay: Infinity })
+  // The interface repeats the socket's errors, which the socket's own listeners deal with.
+  lines.on('error', () => undefined)
+  lines.on('line', (line) => {
     let parsed: z.ZodSafeParseResult<T> | undefined
     try {
       parsed = schema.safeParse(JSON.parse(line))

@@ -1,0 +1,145 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { judge } from './judge.js'
+import { boxVerdicts, nodeVerdicts, type ControlConnection, type Observation, type ObservedBox, type ObservedSensor } from './verdict.js'
+
+const deadlineUs = 50_000
+
+const sensor = (name: string, ageUs: number, more: Partial<ObservedSensor> = {}): ObservedSensor => ({
+  name, counter: 7, pending: 1, ageUs, deadlineUs, stalled: ageUs > deadlineUs, ...more,
+})
+
+const box = (number: number, sensors: readonly ObservedSensor[], more: Partial<ObservedBox> = {}): ObservedBox => ({
+  box: number, name: `server-${number}`, generation: 3, exited: false, sensors, ...more,
+})
+
+const observation = (more: Partial<Observation>): Observation => ({ reachable: true, control: 'none', osSensor: sensor('os', 1000), boxes: [], ...more })
+
+const moving = sensor('event-loop', 900)
+const stopped = sensor('event-loop', deadlineUs + 1)
+
+describe('reads succeed and the OS sensor moves', () => {
+  it('every sensor moves in time: alive', () => {
+    expect(judge(observation({ boxes: [box(1, [moving]), box(2, [moving])] }))).toMatchObject({ node: { kind: 'alive' }, boxes: [{ kind: 'alive', box: 1 }, { kind: 'alive', box: 2 }] })
+  })
+
+  it('a server that has nothing to do: alive', () => {
+    const idle = sensor('requests', 10 * deadlineUs, { pending: 0, stalled: false })
+    expect(judge(observation({ boxes: [box(1, [idle])] }))).toMatchObject({ node: { kind: 'alive' }, boxes: [{ kind: 'alive' }] })
+  })
+
+  it('a server without sensors: alive', () => {
+    expect(judge(observation({ boxes: [box(1, [])] }))).toMatchObject({ boxes: [{ kind: 'alive' }] })
+  })
+
+  it('a server\'s sensor is past its deadline: app-stalled, with the sensor as evidence, and its neighbours stay alive', () => {
+    const judgement = judge(observation({ boxes: [box(1, [moving]), box(2, [moving, stopped], { generation: 9 })] }))
+    expect(judgement).toMatchObject({ node: { kind: 'alive' }, boxes: [{ kind: 'alive', box: 1 }, { kind: 'app-stalled', box: 2, generation: 9, name: 'server-2', sensor: stopped }] })
+    expect(judgement?.boxes[1]?.seen).toContain('event-loop has not moved for 50001 µs (deadline 50000 µs)')
+  })
+
+  it('the daemon has marked the process as gone: app-exited, whatever its sensors say', () => {
+    expect(judge(observation({ boxes: [box(1, [moving], { exited: true }), box(2, [stopped], { exited: true })] }))).toMatchObject({ boxes: [{ kind: 'app-exited' }, { kind: 'app-exited' }] })
+  })
+})
+
+describe('reads succeed and the OS sensor is past its deadline', () => {
+  const osSensor = sensor('os', 2 * deadlineUs)
+
+  it('no server\'s sensor moves either: os-stalled, of the node and of no box', () => {
+    expect(judge(observation({ osSensor, boxes: [box(1, [stopped]), box(2, [stopped, stopped])] }))).toEqual({
+      node: { kind: 'os-stalled', seen: 'the OS sensor has not moved for 100000 µs (deadline 50000 µs), and none of 3 server sensors moves', sensor: osSensor },
+      boxes: [],
+    })
+  })
+
+  it('no server beats at all: os-stalled', () => {
+    expect(judge(observation({ osSensor }))).toMatchObject({ node: { kind: 'os-stalled' } })
+    expect(judge(observation({ osSensor, boxes: [box(1, [])] }))).toMatchObject({ node: { kind: 'os-stalled' } })
+  })
+
+  it('a server\'s sensor moved more than an OS deadline later: daemon-stalled, and no server is condemned', () => {
+    expect(judge(observation({ osSensor, boxes: [box(1, [stopped]), box(2, [moving])] }))).toMatchObject({ node: { kind: 'daemon-stalled', sensor: osSensor }, boxes: [] })
+  })
+
+  it('a server\'s sensor stopped at about the same time and is not past its deadline yet: undecided', () => {
+    const slow = sensor('event-loop', 1.5 * deadlineUs, { deadlineUs: 10 * deadlineUs, stalled: false })
+    expect(judge(observation({ osSensor, boxes: [box(1, [slow])] }))).toBeUndefined()
+  })
+
+  it('sensors without work and those of processes that are gone say nothing about the machine', () => {
+    const idle = sensor('requests', 0, { pending: 0, stalled: false })
+    expect(judge(observation({ osSensor, boxes: [box(1, [idle]), box(2, [moving], { exited: true })] }))).toMatchObject({ node: { kind: 'os-stalled' } })
+  })
+})
+
+describe('a node without an OS sensor yet', () => {
+  it('is alive while its memory is read, and its servers are judged', () => {
+    expect(judge(observation({ osSensor: undefined, boxes: [box(1, [stopped])] }))).toMatchObject({ node: { kind: 'alive', seen: 'reads succeed' }, boxes: [{ kind: 'app-stalled' }] })
+  })
+})
+
+describe('reads fail', () => {
+  it.each<[ControlConnection, string]>([
+    ['answers', 'daemon-lost'],
+    ['reset', 'daemon-lost'],
+    ['silent', 'unreachable'],
+    ['none', 'unreachable'],
+  ])('and the control connection is %s: %s', (control, kind) => {
+    expect(judge(observation({ reachable: false, status: 'WC_RETRY_EXC_ERR', control, osSensor: sensor('os', 9 * deadlineUs), boxes: [box(1, [stopped])] }))).toMatchObject({
+      node: { kind, seen: expect.stringContaining('WC_RETRY_EXC_ERR') as string }, boxes: [],
+    })
+  })
+
+  it('and it is not known yet whether the machine answers: undecided', () => {
+    expect(judge(observation({ reachable: false, status: 'WC_RETRY_EXC_ERR', control: 'unheard' }))).toBeUndefined()
+  })
+
+  it('without any status: the reason is that nothing came back', () => {
+    expect(judge(observation({ reachable: false }))?.node.seen).toContain('no answer')
+  })
+})
+
+describe('any observation', () => {
+  const anySensor = fc.record({
+    name: fc.string(), counter: fc.nat(), pending: fc.constantFrom(0, 1), ageUs: fc.nat({ max: 10 * deadlineUs }), deadlineUs: fc.constant(deadlineUs), stalled: fc.boolean(),
+  })
+  const anyObservation = fc.record({
+    reachable: fc.boolean(),
+    control: fc.constantFrom<ControlConnection>('answers', 'unheard', 'reset', 'silent', 'none'),
+    osSensor: fc.option(anySensor, { nil: undefined }),
+    boxes: fc.array(fc.record({ box: fc.integer({ min: 1, max: 7 }), name: fc.string(), generation: fc.nat(), exited: fc.boolean(), sensors: fc.array(anySensor, { maxLength: 3 }) }), { maxLength: 4 }),
+  })
+
+  it('gives the same judgement each time, of the known kinds, with what was seen', () => {
+    fc.assert(fc.property(anyObservation, (seen) => {
+      const judgement = judge(seen)
+      expect(judge(seen)).toEqual(judgement)
+      if (judgement === undefined) return
+      expect(nodeVerdicts).toContain(judgement.node.kind)
+      for (const verdict of [judgement.node, ...judgement.boxes]) expect(verdict.seen).not.toBe('')
+      for (const { kind } of judgement.boxes) expect(boxVerdicts).toContain(kind)
+    }))
+  })
+
+  it('condemns nobody without evidence', () => {
+    fc.assert(fc.property(anyObservation, (seen) => {
+      const judgement = judge(seen)
+      if (judgement?.node.kind === 'os-stalled' || judgement?.node.kind === 'daemon-stalled') expect(judgement.node.sensor).toMatchObject({ stalled: true })
+      for (const verdict of judgement?.boxes ?? []) {
+        if (verdict.kind === 'app-stalled') expect(verdict.sensor?.stalled).toBe(true)
+        if (verdict.kind === 'app-exited') expect(seen.boxes.some(({ exited }) => exited)).toBe(true)
+      }
+    }))
+  })
+
+  it('condemns no server of a node that is not alive itself, and no node whose servers move', () => {
+    fc.assert(fc.property(anyObservation, (seen) => {
+      const judgement = judge(seen)
+      if (judgement && judgement.node.kind !== 'alive') expect(judgement.boxes).toEqual([])
+      if (judgement?.node.kind !== 'os-stalled') return
+      const atWork = seen.boxes.filter(({ exited }) => !exited).flatMap(({ sensors }) => sensors.filter(({ pending }) => pending > 0))
+      expect(atWork.every(({ stalled }) => stalled)).toBe(true)
+    }))
+  })
+})

@@ -1,0 +1,132 @@
+/** Regions as files of this machine, and the processes that share them. */
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { abandonedBoxes, BoxOwner, markExited } from './box-owner.js'
+import { header as at, planRegion } from './layout.js'
+import { createRegion, hasDaemon, lockForDaemon, openRegion, type Region } from './region.js'
+import { startTypescript, type Child } from './testing/child.js'
+import { codeOf } from './testing/code-of.js'
+import { smallGeometry } from './testing/memory-region.js'
+
+let folder: string
+let path: string
+const opened: Region[] = []
+const children: Child[] = []
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'backdoors-region-'))
+  path = join(folder, 'region')
+})
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    child.process.kill('SIGKILL')
+    await child.ended()
+  }
+  for (const region of opened.splice(0)) region.memory.close()
+  rmSync(folder, { recursive: true })
+})
+
+const keep = (region: Region): Region => {
+  opened.push(region)
+  return region
+}
+const create = (): Region => keep(createRegion(path, 'a', 'test', smallGeometry))
+const open = (): Region => keep(openRegion(path))
+const start = (name: string, ...args: string[]): Child => {
+  const child = startTypescript('./writer-process.ts', [path, name, ...args])
+  children.push(child)
+  return child
+}
+
+describe('a region file', () => {
+  it('is made in full, and found by whoever opens it', () => {
+    const made = create()
+    expect(readFileSync(path)).toHaveLength(planRegion(smallGeometry).regionBytes)
+    expect(open().header).toEqual(made.header)
+    expect(made.header.incarnation).not.toBe(0n)
+  })
+
+  it('is REGION_EXISTS where there is one already', () => {
+    create()
+    expect(codeOf(() => createRegion(path, 'a', 'test', smallGeometry))).toBe('REGION_EXISTS')
+    expect(open().header.node).toBe('a')
+  })
+
+  it('is REGION_NOT_FOUND where there is none', () => {
+    expect(codeOf(() => openRegion(path))).toBe('REGION_NOT_FOUND')
+    expect(codeOf(() => openRegion(join(path, 'below')))).toMatch(/REGION_NOT_FOUND|SYSTEM_CALL_FAILED/)
+  })
+
+  it('is REGION_TRUNCATED where a part of it is missing', () => {
+    create()
+    for (const length of [planRegion(smallGeometry).regionBytes - 1, at.bytes, at.bytes - 1, 100, 0]) {
+      truncateSync(path, length)
+      expect(codeOf(() => openRegion(path)), `${length} bytes`).toBe('REGION_TRUNCATED')
+    }
+  })
+
+  it('is LAYOUT_UNSUPPORTED where its layout is older or newer', () => {
+    create()
+    const bytes = readFileSync(path)
+    for (const version of [0, 2, 0xffff_ffff]) {
+      bytes.writeUInt32LE(version, at.version)
+      writeFileSync(path, bytes)
+      expect(codeOf(() => openRegion(path)), `version ${version}`).toBe('LAYOUT_UNSUPPORTED')
+    }
+  })
+
+  it('is REGION_CORRUPT where it is something else', () => {
+    writeFileSync(path, Buffer.alloc(65_536, 0x5a))
+    expect(codeOf(() => openRegion(path))).toBe('REGION_CORRUPT')
+    writeFileSync(path, Buffer.alloc(65_536))
+    expect(codeOf(() => openRegion(path))).toBe('REGION_CORRUPT')
+  })
+
+  it('is lent by one daemon at a time', () => {
+    const [first, second] = [create(), open()]
+    lockForDaemon(first)
+    expect(hasDaemon(second)).toBe(true)
+    expect(codeOf(() => lockForDaemon(second))).toBe('BOX_IN_USE')
+    first.memory.close()
+    expect(hasDaemon(second)).toBe(false)
+    lockForDaemon(second)
+  })
+})
+
+describe('a server process', { timeout: 30_000 }, () => {
+  it('holds its box until it is killed; its sessions are then the next one’s', async () => {
+    const daemon = create()
+    const child = start('shop', '3', '200', '10')
+    await child.said(/done/)
+    expect(codeOf(() => BoxOwner.take(open(), { name: 'shop' }))).toBe('BOX_IN_USE')
+    expect(abandonedBoxes(daemon)).toEqual([])
+
+    child.process.kill('SIGKILL')
+    expect((await child.ended()).signal).toBe('SIGKILL')
+    expect(abandonedBoxes(daemon)).toMatchObject([{ box: 1, entry: { name: 'shop', generation: 1, pid: child.process.pid } }])
+    markExited(daemon, 1, 1)
+    expect(abandonedBoxes(daemon)).toEqual([])
+
+    const owner = BoxOwner.take(open(), { name: 'shop' })
+    expect([owner.box, owner.generation, owner.sessions.size]).toEqual([1, 2, 3])
+    expect(owner.sessions.get(owner.sessions.store('carts'), 'u-2')?.schemaVersion).toBe(10)
+  })
+
+  it('shares the region with others that have other names', async () => {
+    create()
+    const both = [start('one', '1', '50', '1'), start('two', '1', '50', '1')]
+    const boxes = await Promise.all(both.map(async (child) => (await child.said(/ready (\d+) (\d+)/))[1]))
+    expect(boxes.sort()).toEqual(['1', '2'])
+  })
+
+  it('shares no name: of several that start at once under one, no two go on', async () => {
+    create()
+    const all = [1, 2, 3].map(() => start('shop', '1', '50', '1'))
+    const outcomes = await Promise.allSettled(all.map((child) => child.said(/done/)))
+    const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
+    expect(outcomes.length - refused.length).toBeLessThanOrEqual(1)
+    for (const { reason } of refused) expect(String(reason)).toContain('BOX_IN_USE')
+  })
+})
