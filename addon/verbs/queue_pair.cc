@@ -114,7 +114,7 @@ void QueuePair::SetWindows(std::vector<Window> windows) {
 
 void QueuePair::Post(WorkBatch* batch) {
   batch->busy_ = true;
-  batch->self_ = batch->shared_from_this();
+  if (batch->self_ == nullptr) batch->self_ = batch->shared_from_this();
   batch->previous_busy_ = nullptr;
   batch->next_busy_ = busy_;
   if (busy_ != nullptr) busy_->previous_busy_ = batch;
@@ -166,7 +166,7 @@ void QueuePair::Release(WorkBatch* batch) {
   if (batch->next_busy_ != nullptr) batch->next_busy_->previous_busy_ = batch->previous_busy_;
   (batch->previous_busy_ == nullptr ? busy_ : batch->previous_busy_->next_busy_) = batch->next_busy_;
   // The last thing done with it: this may be its end.
-  batch->self_.reset();
+  if (batch->retired_) batch->self_.reset();
 }
 
 void QueuePair::Complete(const ibv_wc& completion) {

@@ -184,6 +184,11 @@ void WorkBatch::Await() {
   }
 }
 
+void WorkBatch::Retire() {
+  retired_ = true;
+  if (!busy_) self_.reset();
+}
+
 void WorkBatch::Finish(Progress outcome) {
   if (progress != Progress::kPending) return;
   progress = outcome;

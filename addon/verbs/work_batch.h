@@ -58,6 +58,8 @@ class WorkBatch : public std::enable_shared_from_this<WorkBatch> {
   void Await();
   // The run has taken too long. The device may still write into the buffers, so the batch stays busy.
   void TimeOut(uint64_t timeout_us);
+  // Whoever made it will not run it again: it goes as soon as it is not busy, and nobody else holds it.
+  void Retire();
   // Ends the run as done or failed; the event loop hears of it if it waits.
   void Finish(Progress progress);
   bool busy() const { return busy_; }
@@ -91,8 +93,10 @@ class WorkBatch : public std::enable_shared_from_this<WorkBatch> {
   WorkBatch* next_waiting_ = nullptr;
   WorkBatch* next_busy_ = nullptr;
   WorkBatch* previous_busy_ = nullptr;
-  // Itself, while busy: the device writes into its buffers, whoever has forgotten it.
+  // Itself, from its first run on: while busy it must not go, for the device writes into its buffers, whoever has
+  // forgotten it. It is not reset after each run, because counting references would be a good part of a run's cost.
   std::shared_ptr<WorkBatch> self_;
+  bool retired_ = false;
 };
 
 }  // namespace backdoors::verbs

@@ -251,6 +251,10 @@ void WorkBatchObject::Close(const Napi::CallbackInfo&) {
 
 void WorkBatchObject::CloseResource() noexcept {
   closed_ = true;
+  if (batch_ != nullptr) {
+    const std::lock_guard lock(mutex());
+    batch_->Retire();
+  }
   batch_.reset();
   pair_.reset();
   loop_.reset();

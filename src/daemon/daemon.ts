@@ -140,6 +140,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     }
   }
 
+  /**
+   * Takes up this node's keys and revocation list anew, without a stop; connections of revoked peers are ended.
+   * @throws BackdoorsError KEYS_MISSING, CERTIFICATE_INVALID; the old ones then stay in use
+   */
+  async reloadKeys(): Promise<void> {
+    await this.#fabric?.reloadKeys()
+    this.#log.info('keys and revocation list were taken up anew')
+  }
+
   /** An orderly end: watchers see that this node left. Servers serve on, unwatched. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()

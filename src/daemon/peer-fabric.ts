@@ -29,6 +29,11 @@ export interface PeerHandlers {
 export interface PeerFabric {
   /** Keeps a link to the peer until closed. */
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> }
+  /**
+   * Takes up keys and revocation list anew, where the fabric has any.
+   * @throws BackdoorsError KEYS_MISSING, CERTIFICATE_INVALID; the old ones then stay in use
+   */
+  reloadKeys(): Promise<void>
   close(): Promise<void>
 }
 

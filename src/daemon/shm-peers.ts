@@ -24,6 +24,9 @@ export class ShmPeers implements PeerFabric {
     return keeper
   }
 
+  /** Files are guarded by their mode alone. */
+  async reloadKeys(): Promise<void> {}
+
   async close(): Promise<void> {
     await Promise.all([...this.#keepers].map((keeper) => keeper.close()))
   }
@@ -34,6 +37,7 @@ class Keeper {
   readonly #cluster: string
   readonly #handlers: PeerHandlers
   readonly #timer: NodeJS.Timeout
+  readonly #first: NodeJS.Immediate
   #incarnation: bigint | undefined
   #looking: Promise<void> = Promise.resolve()
   #troubled = false
@@ -46,12 +50,14 @@ class Keeper {
     const look = (): void => {
       this.#looking = this.#looking.then(() => this.#look())
     }
-    look()
+    // Not before whoever starts the daemon has had its turn, and listens to what is found.
+    this.#first = setImmediate(look)
     this.#timer = setInterval(look, lookEveryMs).unref()
   }
 
   async close(): Promise<void> {
     this.#closed = true
+    clearImmediate(this.#first)
     clearInterval(this.#timer)
     await this.#looking
   }

@@ -1,5 +1,6 @@
 /** What the command line asks a daemon: itself, and what it can read of a peer. */
 import { BackdoorsError } from '../errors.js'
+import { judge } from '../monitor/judge.js'
 import type { ControlConnection, NodeVerdictKind, ObservedBox } from '../monitor/verdict.js'
 import { readDirectory, readSensors, readSessions } from '../region/region-reader.js'
 import type { SensorReading } from '../region/sensor-cell.js'
@@ -38,8 +39,12 @@ export function describePeer({ peer, link, watch, verdict }: PeerWatcher): PeerS
   const base = { peer: peer.name, connected: link !== undefined, verdict: verdict.kind, seen: verdict.seen }
   if (!link || !watch) return base
   const { rounds, failedRounds, meanRoundTripUs, maxLatenessUs } = watch.state
-  const { boxes, control } = watch.observe()
-  return { ...base, incarnation: link.header.incarnation.toString(16), control, servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
+  const observation = watch.observe()
+  const { boxes, control } = observation
+  // A verdict is told when it changes; what is seen now says more, as long as it comes to the same.
+  const now = judge(observation)?.node
+  const seen = now?.kind === verdict.kind ? now.seen : verdict.seen
+  return { ...base, seen, incarnation: link.header.incarnation.toString(16), control, servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
 }
 
 export interface ListedSession {

@@ -71,6 +71,10 @@ export class VerbsPeers implements PeerFabric {
     return keeper
   }
 
+  async reloadKeys(): Promise<void> {
+    await this.#credentials.reload(this.#config.keys as string)
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#keepers].map((keeper) => keeper.close()))
     await this.#server.close()

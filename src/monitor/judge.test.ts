@@ -38,6 +38,17 @@ describe('reads succeed and the OS sensor moves', () => {
     expect(judgement?.boxes[1]?.seen).toContain('event-loop has not moved for 50001 µs (deadline 50000 µs)')
   })
 
+  it('a server\'s sensor is past its deadline, and the OS sensor has been still for most of its own: undecided', () => {
+    expect(judge(observation({ osSensor: sensor('os', 0.9 * deadlineUs), boxes: [box(1, [stopped])] }))).toBeUndefined()
+    expect(judge(observation({ osSensor: sensor('os', 0.9 * deadlineUs), boxes: [box(1, [moving])] }))).toMatchObject({ node: { kind: 'alive' } })
+  })
+
+  it('a server\'s sensor is past its deadline, and the OS sensor more than half way to its own: undecided, for the machine may be stopping', () => {
+    expect(judge(observation({ osSensor: sensor('os', deadlineUs / 2 + 1), boxes: [box(1, [stopped])] }))).toBeUndefined()
+    expect(judge(observation({ osSensor: sensor('os', deadlineUs / 2), boxes: [box(1, [stopped])] }))).toMatchObject({ boxes: [{ kind: 'app-stalled' }] })
+    expect(judge(observation({ osSensor: sensor('os', deadlineUs / 2 + 1), boxes: [box(1, [moving])] }))).toMatchObject({ node: { kind: 'alive' } })
+  })
+
   it('the daemon has marked the process as gone: app-exited, whatever its sensors say', () => {
     expect(judge(observation({ boxes: [box(1, [moving], { exited: true }), box(2, [stopped], { exited: true })] }))).toMatchObject({ boxes: [{ kind: 'app-exited' }, { kind: 'app-exited' }] })
   })

@@ -3,8 +3,8 @@ import type { BoxVerdict, Judgement, NodeVerdict, Observation, ObservedBox, Obse
 
 /**
  * Undefined where the observation does not decide yet: the OS sensor has stopped, and the servers' sensors have
- * neither stopped nor moved for long enough after it; or reads fail, and it is not known yet whether the machine
- * answers otherwise.
+ * neither stopped nor moved for long enough after it; or a server has stopped, and the OS sensor may have stopped
+ * with it; or reads fail, and it is not known yet whether the machine answers otherwise.
  */
 export function judge(observation: Observation): Judgement | undefined {
   const { reachable, osSensor, boxes } = observation
@@ -12,6 +12,10 @@ export function judge(observation: Observation): Judgement | undefined {
     const node = osSensor && reachable ? judgeStalled(osSensor, boxes) : judgeUnreachable(observation)
     return node && { node, boxes: [] }
   }
+  // Of a machine that stops, the sensor that beat first is past its deadline first: no server is condemned before it
+  // is seen that the machine outlives it.
+  const isInDoubt = osSensor !== undefined && osSensor.ageUs > osSensor.deadlineUs / 2
+  if (isInDoubt && boxes.some((box) => !box.exited && box.sensors.some((sensor) => sensor.stalled))) return undefined
   const node: NodeVerdict = { kind: 'alive', seen: osSensor ? 'the OS sensor moves' : 'reads succeed' }
   return { node, boxes: boxes.map(judgeBox) }
 }
@@ -27,7 +31,7 @@ function judgeStalled(osSensor: ObservedSensor, boxes: readonly ObservedBox[]): 
   const sensors = boxes.filter((box) => !box.exited).flatMap((box) => box.sensors.filter((sensor) => sensor.pending !== 0))
   // A sensor that moved a whole OS deadline after the OS sensor's last move belongs to a machine that runs.
   const moved = sensors.find((sensor) => osSensor.ageUs - sensor.ageUs > osSensor.deadlineUs)
-  const stopped = `the OS sensor has not moved for ${osSensor.ageUs} µs (deadline ${osSensor.deadlineUs} µs)`
+  const stopped = `the OS sensor has not moved for ${Math.round(osSensor.ageUs)} µs (deadline ${osSensor.deadlineUs} µs)`
   if (moved) return { kind: 'daemon-stalled', seen: `${stopped}, but ${moved.name} moves`, sensor: osSensor }
   if (!sensors.every((sensor) => sensor.stalled)) return undefined
   const others = sensors.length === 0 ? 'no server beats' : `none of ${sensors.length} server sensors moves`
@@ -39,6 +43,6 @@ function judgeBox({ box, name, generation, exited, sensors }: ObservedBox): BoxV
   if (exited) return { ...subject, kind: 'app-exited', seen: 'the daemon has marked the process as gone' }
   const stalled = sensors.find((sensor) => sensor.stalled)
   if (!stalled) return { ...subject, kind: 'alive', seen: 'its sensors move or have nothing to do' }
-  const seen = `${stalled.name} has not moved for ${stalled.ageUs} µs (deadline ${stalled.deadlineUs} µs) while the OS sensor moves`
+  const seen = `${stalled.name} has not moved for ${Math.round(stalled.ageUs)} µs (deadline ${stalled.deadlineUs} µs) while the OS sensor moves`
   return { ...subject, kind: 'app-stalled', seen, sensor: stalled }
 }

@@ -8,7 +8,7 @@
  */
 import type { MemoryWindow } from '../fabric/lending.js'
 import type { AddonBase } from './addon-base.js'
-import type { SamplerCell, SharedMemory } from './memory.js'
+import type { SamplerCell, SamplerListener, SharedMemory } from './memory.js'
 
 export interface GidEntry {
   readonly index: number
@@ -214,9 +214,6 @@ export interface WorkBatch {
   close(): void
 }
 
-/** Packed events as the memory target's; `status` of an event is an index into `statuses`, codes of errors. */
-export type VerbsSamplerListener = (events: Float64Array, statuses: readonly string[]) => void
-
 /** As the memory target's sampler, over batches; each batch needs to be given to one sampler only. */
 export interface VerbsSampler {
   /** Cells' positions are offsets into the batch's region. The batch must be prepared, and is run by the sampler alone. */
@@ -242,5 +239,5 @@ export interface VerbsAddon extends AddonBase {
   readonly QueuePair: new (domain: ProtectionDomain, queue: CompletionQueue, options: QueuePairOptions) => QueuePair
   /** `region` is where reads go to, writes come from, and atomics leave the old value; each run has `timeoutUs`. */
   readonly WorkBatch: new (queuePair: QueuePair, region: MemoryRegion, capacity: number, timeoutUs: number) => WorkBatch
-  readonly Sampler: new (listener: VerbsSamplerListener) => VerbsSampler
+  readonly Sampler: new (listener: SamplerListener) => VerbsSampler
 }

@@ -95,7 +95,7 @@ describe('a region file', () => {
   })
 })
 
-describe('a server process', { timeout: 30_000 }, () => {
+describe('a server process', { timeout: 60_000 }, () => {
   it('holds its box until it is killed; its sessions are then the next one’s', async () => {
     const daemon = create()
     const child = start('shop', '3', '200', '10')
@@ -114,19 +114,14 @@ describe('a server process', { timeout: 30_000 }, () => {
     expect(owner.sessions.get(owner.sessions.store('carts'), 'u-2')?.schemaVersion).toBe(10)
   })
 
-  it('shares the region with others that have other names', async () => {
+  it('shares the region with others, but no name: of two that start at once under one, no two go on', async () => {
     create()
-    const both = [start('one', '1', '50', '1'), start('two', '1', '50', '1')]
-    const boxes = await Promise.all(both.map(async (child) => (await child.said(/ready (\d+) (\d+)/))[1]))
-    expect(boxes.sort()).toEqual(['1', '2'])
-  })
-
-  it('shares no name: of several that start at once under one, no two go on', async () => {
-    create()
-    const all = [1, 2, 3].map(() => start('shop', '1', '50', '1'))
-    const outcomes = await Promise.allSettled(all.map((child) => child.said(/done/)))
+    const other = start('other', '1', '50', '1')
+    const same = [start('shop', '1', '50', '1'), start('shop', '1', '50', '1')]
+    await other.said(/done/)
+    const outcomes = await Promise.allSettled(same.map((child) => child.said(/done/)))
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
-    expect(outcomes.length - refused.length).toBeLessThanOrEqual(1)
+    expect(refused.length).toBeGreaterThanOrEqual(1)
     for (const { reason } of refused) expect(String(reason)).toContain('BOX_IN_USE')
   })
 })

@@ -15,6 +15,9 @@ import { decodeRecord, recordLength, type SessionVersion } from './session-recor
 
 /** @throws BackdoorsError REGION_CORRUPT, LAYOUT_UNSUPPORTED, REGION_TRUNCATED, and what reading throws */
 export async function readHeader(memory: RemoteMemory): Promise<RegionHeader> {
+  if (memory.length < headerAt.bytes) {
+    throw new BackdoorsError('REGION_TRUNCATED', `Node ${memory.peer} lends ${memory.length} bytes, which is no region: a header alone has ${headerAt.bytes}.`, { peer: memory.peer, length: memory.length })
+  }
   const decoded = decodeHeader(await memory.read(headerAt.offset, headerAt.bytes), { peer: memory.peer })
   if (decoded.plan.regionBytes > memory.length) {
     throw new BackdoorsError('REGION_TRUNCATED', `Node ${memory.peer} lends ${memory.length} of its region's ${decoded.plan.regionBytes} bytes.`, { peer: memory.peer, length: memory.length })

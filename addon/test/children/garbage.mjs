@@ -5,14 +5,22 @@ import { addon, startEverything, until } from './addon.mjs'
 
 const folder = process.argv[2]
 const descriptors = () => readdirSync('/proc/self/fd').length
-const mappings = () => readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => line.includes(folder)).length
+const mappings = (path) => readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => line.includes(path)).length
 
-/** Collects until the condition holds. Finalizers run in turns of the event loop after a collection. */
-async function collectUntil(condition) {
-  for (let round = 0; round < 200 && !condition(); round += 1) {
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
+
+/** Finalizers run in turns of the event loop after a collection. */
+async function collect(rounds) {
+  for (let round = 0; round < rounds; round += 1) {
+    // What a WeakRef gave is held until the turn ends in which it did.
+    await nextTurn()
     globalThis.gc()
-    await new Promise((resolve) => setImmediate(resolve))
+    await nextTurn()
   }
+}
+
+async function collectUntil(condition) {
+  for (let round = 0; round < 200 && !condition(); round += 1) await collect(1)
   return condition()
 }
 
@@ -33,8 +41,8 @@ async function reclaims() {
   const before = descriptors()
   const made = makeGarbage(path)
   const peak = descriptors() - before
-  const isAllGone = await collectUntil(() => made.every((each) => each.deref() === undefined) && descriptors() <= before && mappings() === 0)
-  return { peak, isAllGone, descriptors: descriptors() - before, mappings: mappings() }
+  const isAllGone = await collectUntil(() => made.every((each) => each.deref() === undefined) && descriptors() <= before && mappings(path) === 0)
+  return { peak, isAllGone, descriptors: descriptors() - before, mappings: mappings(path) }
 }
 
 async function keepsBuffer() {
@@ -45,7 +53,7 @@ async function keepsBuffer() {
   memory = undefined
   const isCollected = await collectUntil(() => weak.deref() === undefined)
   bytes.fill(7)
-  return { isCollected, isMapped: mappings() > 0, last: bytes.at(-1), inFile: readFileSync(path).at(-1) }
+  return { isCollected, isMapped: mappings(path) > 0, last: bytes.at(-1), inFile: readFileSync(path).at(-1) }
 }
 
 async function keepsRunning() {
@@ -55,16 +63,13 @@ async function keepsRunning() {
     const { beat, sampler } = startEverything(path, () => (events += 1))
     return { beat: new WeakRef(beat), sampler: new WeakRef(sampler) }
   })()
-  for (let round = 0; round < 20; round += 1) {
-    globalThis.gc()
-    await new Promise((resolve) => setImmediate(resolve))
-  }
+  await collect(20)
   const [seen, beats] = [events, weak.beat.deref()?.beats]
   await until(() => events > seen + 2 && weak.beat.deref()?.beats > beats)
   weak.beat.deref().close()
   weak.sampler.deref().close()
-  const areCollected = await collectUntil(() => weak.beat.deref() === undefined && weak.sampler.deref() === undefined && mappings() === 1)
-  return { areCollected, mappings: mappings() }
+  const areCollected = await collectUntil(() => weak.beat.deref() === undefined && weak.sampler.deref() === undefined && mappings(path) === 0)
+  return { areCollected, mappings: mappings(path) }
 }
 
 async function keepsLock() {
@@ -73,10 +78,7 @@ async function keepsLock() {
   let holder = new addon.SharedMemory({ path })
   holder.lockBytes(0, 8)
   holder = undefined
-  for (let round = 0; round < 10; round += 1) {
-    globalThis.gc()
-    await new Promise((resolve) => setImmediate(resolve))
-  }
+  await collect(10)
   return { isLocked: other.isLocked(0, 8) }
 }
 

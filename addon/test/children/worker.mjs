@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { startEverything, until } from './addon.mjs'
 
 let events = 0
-const { sampler, beat, memory } = startEverything(workerData.path, () => (events += 1))
+const { sampler, beat, memory } = startEverything(workerData.path, () => (events += 1), workerData.intervalUs)
 await until(() => events > 2)
 parentPort.postMessage('at work')
 switch (workerData.ending) {

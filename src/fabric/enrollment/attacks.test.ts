@@ -3,14 +3,14 @@ import { connect as connectTcp } from 'node:net'
 import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { ConnectionOptions } from 'node:tls'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openAuthority, revokeNode } from '../../keys/index.js'
 import type { NodeKeys } from '../../keys/index.js'
 import { dayMs, exportPrivateKey, generateKeys, newSerial, signingAlgorithm, x509 } from '../../keys/x509.js'
 import { enroll } from './client.js'
 import { Credentials } from './credentials.js'
 import { encodeFrame } from './framing.js'
-import { helloFrame, rawClient, readToEnd, TestAuthority, TestServer } from './testing/fixtures.js'
+import { eventually, helloFrame, rawClient, readToEnd, TestAuthority, TestServer } from './testing/fixtures.js'
 import { ManualClock } from './testing/manual-clock.js'
 
 let authority: TestAuthority
@@ -41,7 +41,7 @@ beforeEach(async () => {
 })
 /** Whatever was done to it, the node serves on: nothing of the attack is left, and a good peer enrolls. */
 afterEach(async () => {
-  await vi.waitFor(() => expect(node.server.handshakesUnderWay).toBe(0))
+  await eventually(() => expect(node.server.handshakesUnderWay).toBe(0))
   const connection = await enroll(node.toEnroll(good))
   expect(node.server.connections.has('web-1')).toBe(true)
   await connection.close()
@@ -49,7 +49,7 @@ afterEach(async () => {
 })
 
 async function logged(code: string): Promise<void> {
-  await vi.waitFor(() => expect(node.refusals).toEqual([code]))
+  await eventually(() => expect(node.refusals).toEqual([code]))
 }
 
 async function tcp(options: { localAddress?: string } = {}): Promise<Socket> {
@@ -198,7 +198,7 @@ describe('what is not TLS 1.3', () => {
     const first = await rawClient(node, goodKeys)
     first.on('session', (session) => sessions.push(session))
     first.write(helloFrame('web-2'))
-    await vi.waitFor(() => expect(node.server.connections.has('web-2')).toBe(true))
+    await eventually(() => expect(node.server.connections.has('web-2')).toBe(true))
     const session = first.getSession()
     const second = await rawClient(node, goodKeys, session === undefined ? {} : { session })
     expect(second.isSessionReused()).toBe(false)
@@ -258,7 +258,7 @@ describe('a peer of ours that does not speak the protocol', () => {
 describe('a peer that takes its time', () => {
   test('and hangs before TLS', async () => {
     const socket = await tcp()
-    await vi.waitFor(() => expect(node.server.handshakesUnderWay).toBe(1))
+    await eventually(() => expect(node.server.handshakesUnderWay).toBe(1))
     clock.advance(4999)
     expect(node.server.handshakesUnderWay).toBe(1)
     clock.advance(1)
@@ -269,7 +269,7 @@ describe('a peer that takes its time', () => {
   test('and hangs in the middle of a TLS record', async () => {
     const socket = await tcp()
     socket.write(Buffer.from('160301', 'hex'))
-    await vi.waitFor(() => expect(node.server.handshakesUnderWay).toBe(1))
+    await eventually(() => expect(node.server.handshakesUnderWay).toBe(1))
     clock.advance(5000)
     await untilClosed(socket)
     await logged('HANDSHAKE_TIMEOUT')
@@ -297,7 +297,7 @@ describe('a peer that takes its time', () => {
   test('and drips its hello in time', async () => {
     const socket = await rawClient(node, goodKeys)
     for (const byte of helloFrame('web-2')) socket.write(Buffer.from([byte]))
-    await vi.waitFor(() => expect(node.server.connections.has('web-2')).toBe(true))
+    await eventually(() => expect(node.server.connections.has('web-2')).toBe(true))
     socket.destroy()
   })
 })
@@ -305,7 +305,7 @@ describe('a peer that takes its time', () => {
 describe('a flood of connections that stay half open', () => {
   test('is bounded, is not a flood of lines, and does not keep a good peer out', async () => {
     const half = await Promise.all(Array.from({ length: 100 }, async () => tcp({ localAddress: '127.0.0.2' })))
-    await vi.waitFor(() => expect(node.refusals.length).toBeGreaterThan(0))
+    await eventually(() => expect(node.refusals.length).toBeGreaterThan(0))
     expect(node.server.handshakesUnderWay).toBeLessThanOrEqual(16)
     const connection = await enroll(node.toEnroll(new Credentials(goodKeys)))
     expect(node.server.handshakesUnderWay).toBeLessThanOrEqual(16)

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { BackdoorsError } from '../../errors.js'
 import { enroll } from './client.js'
 import type { EnrolledConnection } from './client.js'
@@ -10,7 +10,7 @@ import type { ControlConnection } from './control-connection.js'
 import type { Credentials } from './credentials.js'
 import { encodeFrame, FrameDecoder } from './framing.js'
 import type { RequestHandler } from './requests.js'
-import { helloFrame, rawClient, readToEnd, TestAuthority, TestServer } from './testing/fixtures.js'
+import { eventually, helloFrame, rawClient, readToEnd, TestAuthority, TestServer } from './testing/fixtures.js'
 import { ManualClock } from './testing/manual-clock.js'
 
 let authority: TestAuthority
@@ -72,13 +72,13 @@ describe('keep-alive', () => {
     expect(here.roundTripMs).toBeUndefined()
     hereClock.advance(1000)
     thereClock.advance(1000)
-    await vi.waitFor(() => expect([here.roundTripMs, there.roundTripMs]).toEqual([0, 0]))
+    await eventually(() => expect([here.roundTripMs, there.roundTripMs]).toEqual([0, 0]))
   })
 
   test('a peer that is heard is not silent, however long it lasts', async () => {
     for (let round = 0; round < 10; round += 1) {
       // As the peer's side is moved on its pings come, and are heard before this side's time goes on.
-      const pings = vi.waitFor(() => expect(there.roundTripMs).toBe(0))
+      const pings = eventually(() => expect(there.roundTripMs).toBe(0))
       thereClock.advance(1000)
       await pings
       await here.request('echo', round)
@@ -111,7 +111,7 @@ describe('keep-alive', () => {
   test('time in which this process did not run is not held against the peer', async () => {
     hereClock.leap(60_000)
     expect(await Promise.race([here.closed, Promise.resolve('open')])).toBe('open')
-    await vi.waitFor(() => expect(here.roundTripMs).toBe(0))
+    await eventually(() => expect(here.roundTripMs).toBe(0))
   })
 })
 

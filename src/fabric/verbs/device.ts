@@ -1,9 +1,9 @@
 /** An RDMA device that has been opened, with the port and the GID in use. */
 import { BackdoorsError } from '../../errors.js'
 import { verbsAddon } from '../../native/load.js'
-import type { Context, DeviceAttributes, DeviceEvent, PortAttributes, ProtectionDomain } from '../../native/verbs.js'
+import type { Context, DeviceAttributes, DeviceEvent, PortAttributes, ProtectionDomain, WorkBatch } from '../../native/verbs.js'
+import { SharedSampler } from '../sampling/shared-sampler.js'
 import { chooseGid, gidAt, type GidChoice } from './gid-choice.js'
-import { SharedSampler } from './shared-sampler.js'
 
 export interface VerbsDeviceOptions {
   /** Name, e.g. `mlx5_0`. Default: the first device with an active port. */
@@ -50,7 +50,7 @@ export class VerbsDevice {
   readonly context: Context
   readonly domain: ProtectionDomain
   /** The thread that samples for all watches on this device; started by the first. */
-  readonly sampler = new SharedSampler()
+  readonly sampler = new SharedSampler<readonly [batch: WorkBatch]>((listener) => new (verbsAddon().Sampler)(listener))
 
   private constructor(
     readonly attributes: DeviceAttributes,

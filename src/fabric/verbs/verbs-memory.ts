@@ -1,15 +1,15 @@
 /** A peer's memory through a queue pair. */
 import { BackdoorsError } from '../../errors.js'
-import { workOpcodes } from '../../native/verbs.js'
+import { type WorkBatch, workOpcodes } from '../../native/verbs.js'
 import type { MemoryWindow } from '../lending.js'
 import { checkPlan, checkWord } from '../mock/checks.js'
 import type { MemoryRange, RemoteMemory, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
+import { SampledWatch, type WatchSource } from '../sampling/sampled-watch.js'
+import type { SampledPlan } from '../sampling/shared-sampler.js'
 import { BufferPool, type PooledBuffer, pooledLength, pooledRequests } from './buffer-pool.js'
 import { closeTarget, prepareTarget, VerbsPreparedRead } from './prepared-read.js'
 import type { RcEndpoint } from './rc-endpoint.js'
 import { type ReadRound, roundsOf } from './read-rounds.js'
-import type { SampledBatch } from './shared-sampler.js'
-import { VerbsWatch, type WatchSource } from './verbs-watch.js'
 import { rangesOf } from './watch-ranges.js'
 import { WindowMap } from './window-map.js'
 
@@ -19,6 +19,8 @@ export interface VerbsMemoryOptions {
   readonly peer: string
   readonly windows: readonly MemoryWindow[]
 }
+
+type SampledSource = readonly [batch: WorkBatch]
 
 const roundLimits = { length: pooledLength, requests: pooledRequests }
 
@@ -111,12 +113,12 @@ export class VerbsMemory implements RemoteMemory {
 
   watch(plan: WatchPlan, listener: (event: WatchEvent) => void): Watch {
     this.#checkOpen()
-    const source: WatchSource = {
+    const source: WatchSource<SampledSource> = {
       sampler: this.#endpoint.device.sampler,
       sample: (wanted) => this.#sample(wanted),
       closed: (watch) => this.#owned.delete(watch),
     }
-    const watch = new VerbsWatch(source, plan, listener)
+    const watch = new SampledWatch(source, plan, listener)
     this.#owned.add(watch)
     return watch
   }
@@ -124,7 +126,7 @@ export class VerbsMemory implements RemoteMemory {
   close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = true
-      for (const each of [...this.#owned].filter((owned) => owned instanceof VerbsWatch)) each.close()
+      for (const each of [...this.#owned].filter((owned) => owned instanceof SampledWatch)) each.close()
       // First the queue pair: with it the device lets go of every buffer.
       this.#endpoint.close()
       for (const each of [...this.#owned]) each.close()
@@ -133,12 +135,12 @@ export class VerbsMemory implements RemoteMemory {
     return Promise.resolve()
   }
 
-  #sample(plan: WatchPlan): SampledBatch & { close(): void } {
+  #sample(plan: WatchPlan): SampledPlan<SampledSource> & { close(): void } {
     checkPlan(this.#map, plan)
     const { ranges, positions, bufferLength, cells } = rangesOf(plan.cells)
     const target = prepareTarget(this.#endpoint, this.#map, ranges, positions, Math.max(bufferLength, 1))
     const { intervalUs, unreachableAfterUs } = plan
-    return { batch: target.batch, cells, intervalUs, unreachableAfterUs, close: () => closeTarget(target) }
+    return { source: [target.batch], cells, intervalUs, unreachableAfterUs, close: () => closeTarget(target) }
   }
 
   #readRound(round: ReadRound, result: Uint8Array): Promise<void> {

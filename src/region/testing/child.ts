@@ -9,8 +9,8 @@ export interface Child {
   readonly process: ChildProcess
   /** Resolves to the first output that `pattern` matches, of all that has come since the start. */
   said(pattern: RegExp): Promise<RegExpMatchArray>
-  /** All that was written to stdout, when the process has ended. */
-  ended(): Promise<{ stdout: string; code: number | null; signal: NodeJS.Signals | null }>
+  /** All that was written, when the process has ended. */
+  ended(): Promise<{ stdout: string; stderr: string; code: number | null; signal: NodeJS.Signals | null }>
 }
 
 /** @param script relative to this folder */
@@ -42,6 +42,6 @@ export function startTypescript(script: string, args: readonly string[], nodeOpt
   return {
     process: child,
     said: (pattern) => when(() => stdout.match(pattern) ?? undefined),
-    ended: () => when(() => (ended === undefined ? undefined : { stdout, ...ended })),
+    ended: () => when(() => (ended === undefined ? undefined : { stdout, stderr, ...ended })),
   }
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import type { ConnectionOptions, TLSSocket } from 'node:tls'
+import { vi } from 'vitest'
 import { initAuthority, issueNode, loadNodeKeys } from '../../../keys/index.js'
 import type { NodeKeys } from '../../../keys/index.js'
 import type { EndpointPair, QueuePairEndpoint } from '../../lending.js'
@@ -16,6 +17,13 @@ import { EnrollmentServer } from '../server.js'
 import type { EnrollmentServerOptions } from '../server.js'
 
 export const cluster = 'shop'
+/** Longer than any machine that runs the tests is slow; nothing that passes waits for it. In milliseconds. */
+export const patienceMs = 60_000
+
+/** Waits until `check` throws no more. */
+export async function eventually(check: () => void): Promise<void> {
+  await vi.waitFor(check, { timeout: patienceMs, interval: 2 })
+}
 
 /** An authority in a temporary folder. */
 export class TestAuthority {
@@ -96,6 +104,7 @@ export class TestServer {
       lend: () => Promise.resolve(welcome),
       logger: { info: log('info'), warn: log('warn') } as EnrollmentServerOptions['logger'],
       ...options,
+      limits: { handshakeTimeoutMs: patienceMs, ...options.limits },
     })
   }
 
@@ -111,7 +120,7 @@ export class TestServer {
 
   /** What a peer passes to `enroll`. */
   toEnroll(credentials: Credentials, options: Partial<EnrollOptions> = {}): EnrollOptions {
-    return { address: this.address, peer: this.credentials.node, credentials, cluster, hello, ...options }
+    return { address: this.address, peer: this.credentials.node, credentials, cluster, hello, timeoutMs: patienceMs, ...options }
   }
 }
 

@@ -1,0 +1,125 @@
+/** A cluster of guests: a daemon on each over verbs, example servers, and clients that keep ledgers. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { initAuthority, issueNode } from '../../src/keys/index.js'
+import type { DaemonConfigInput } from '../../src/daemon/config.js'
+import type { Guest } from '../guest.js'
+import type { GuestProcess } from '../guest-process.js'
+import type { LoadArguments, LoadJudgement } from '../load-clients.js'
+import type { ScenarioContext } from '../scenario.js'
+
+const program = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+const daemonPort = 7471
+const serverPort = 7480
+const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
+
+/** Emulated processors are some ten times slower than real ones, and so are these deadlines longer. In milliseconds. */
+export const rigTimes = { intervalMs: 5, osDeadlineMs: 1500, serverDeadlineMs: 1500, unreachableAfterMs: 2000, silenceMs: 2000 } as const
+
+/** A JSON line that a process printed, and when it came in by the rig's own clock, in milliseconds. */
+export interface RigEvent {
+  readonly atMs: number
+  readonly event: string
+  readonly [field: string]: unknown
+}
+
+export class EventLog {
+  readonly events: RigEvent[] = []
+  readonly #waiting = new Set<() => void>()
+
+  constructor(process: GuestProcess) {
+    process.on('line', (text: string, stream: string) => {
+      if (stream !== 'stdout' || !text.startsWith('{')) return
+      this.events.push({ ...(JSON.parse(text) as { event: string }), atMs: performance.now() })
+      for (const wake of this.#waiting) wake()
+    })
+  }
+
+  find(matches: (event: RigEvent) => boolean): RigEvent | undefined {
+    return this.events.find(matches)
+  }
+
+  /** Looks at what came already, too. @throws where nothing matched within `timeoutMs` */
+  async until(what: string, matches: (event: RigEvent) => boolean, timeoutMs = 60_000): Promise<RigEvent> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(look)
+        reject(new Error(`no ${what} within ${timeoutMs} ms; came: ${this.events.slice(-5).map((event) => JSON.stringify(event)).join(' ')}`))
+      }, timeoutMs)
+      const look = (): void => {
+        const found = this.find(matches)
+        if (found === undefined) return
+        clearTimeout(timer)
+        this.#waiting.delete(look)
+        resolve(found)
+      }
+      this.#waiting.add(look)
+      look()
+    })
+  }
+}
+
+export interface ClusterNode {
+  readonly name: string
+  readonly guest: Guest
+  readonly daemon: GuestProcess
+  readonly daemonLog: EventLog
+  readonly server: GuestProcess
+  readonly serverLog: EventLog
+}
+
+/** Boots a guest for each name, and starts a daemon and a server in each; every node watches all others. */
+export async function startCluster<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<{ [Index in keyof Names]: ClusterNode }> {
+  const guests = await context.boot(names)
+  const keys = join(context.runPath, 'keys')
+  await initAuthority(keys, { cluster: 'rig' })
+  for (const name of names) await issueNode(keys, name)
+  const nodes = await Promise.all(names.map((name, i) => startNode(context, name, guests[i] as Guest, names, guests, keys)))
+  context.log('daemons and servers run')
+  await Promise.all(nodes.flatMap(({ name, daemonLog }) =>
+    names.filter((peer) => peer !== name).map((peer) => daemonLog.until(`link from ${name} to ${peer}`, ({ event, peer: linked }) => event === 'watching' && linked === peer)),
+  ))
+  context.log('every node watches the others over RDMA')
+  return nodes as { [Index in keyof Names]: ClusterNode }
+}
+
+async function startNode(context: ScenarioContext, name: string, guest: Guest, names: readonly string[], guests: readonly Guest[], keys: string): Promise<ClusterNode> {
+  const folder = join(context.runPath, 'configs')
+  mkdirSync(folder, { recursive: true })
+  const configPath = join(folder, `${name}.json`)
+  const peers = names.flatMap((peer, i) => (peer === name ? [] : [{ name: peer, host: (guests[i] as Guest).ip, port: daemonPort }]))
+  const config: DaemonConfigInput = {
+    node: name, cluster: 'rig', fabric: 'verbs', verbs: { device: 'rxe0' }, keys: join(keys, 'nodes', name),
+    region: { path: regionOf(name), boxes: 4, sensorsPerBox: 8, sessionsPerBox: 2048, heapBytes: 8 << 20 },
+    listen: { host: guest.ip, port: daemonPort }, peers, log: 'info',
+    watch: { peers: names.length - 1, intervalUs: rigTimes.intervalMs * 1000, osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: 250 },
+  }
+  writeFileSync(configPath, JSON.stringify(config))
+  const daemon = await guest.spawn([process.execPath, program('dist/src/cli/main.js'), 'daemon', '--config', configPath, '--json'])
+  const daemonLog = new EventLog(daemon)
+  await daemonLog.until(`daemon of ${name}`, ({ event }) => event === 'listening')
+  const serverArguments = { node: name, region: regionOf(name), host: guest.ip, port: serverPort, deadlineMs: rigTimes.serverDeadlineMs }
+  const server = await guest.spawn([process.execPath, program('dist/src/cli/demo/server.js'), JSON.stringify(serverArguments)])
+  const serverLog = new EventLog(server)
+  await serverLog.until(`server of ${name}`, ({ event }) => event === 'serving')
+  return { name, guest, daemon, daemonLog, server, serverLog }
+}
+
+/** Clients in one guest; their sessions are made at `home`. Resolves when all are made. */
+export async function startClients(at: ClusterNode, home: ClusterNode, others: readonly ClusterNode[], sessions: number): Promise<{ process: GuestProcess; log: EventLog }> {
+  const args: LoadArguments = {
+    servers: [home, ...others].map(({ name, guest }) => ({ node: name, host: guest.ip, port: serverPort })),
+    sessions, seed: 1, thinkMs: 500, silenceMs: rigTimes.silenceMs,
+  }
+  const process_ = await at.guest.spawn([process.execPath, program('dist/ci/load-clients.js'), JSON.stringify(args)])
+  const log = new EventLog(process_)
+  await log.until('sessions made', ({ event }) => event === 'made')
+  return { process: process_, log }
+}
+
+/** Stops the clients and asks every server for every session. */
+export async function judge({ process: clients, log }: { process: GuestProcess; log: EventLog }): Promise<LoadJudgement> {
+  clients.write('stop\n')
+  return (await log.until('judgement', ({ event }) => event === 'judged', 90_000)) as unknown as LoadJudgement
+}

@@ -1,0 +1,145 @@
+/** One node of the demo: a daemon and a server, each a process of its own, started again when a peer has fenced them. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { BackdoorsError } from '../../errors.js'
+import type { DaemonConfigInput } from '../../daemon/config.js'
+import type { Canary } from '../../safeguards.js'
+import { exitCodes } from '../exit-codes.js'
+import { Child, type ChildEvent } from './child.js'
+import type { ServerArguments } from './server.js'
+
+export type NodeEvents = (node: string, process: 'daemon' | 'server', event: ChildEvent) => void
+
+export interface DemoNodeOptions {
+  readonly name: string
+  readonly folder: string
+  readonly config: DaemonConfigInput
+  readonly canary: Canary | undefined
+  readonly onEvent: NodeEvents
+}
+
+export const loopback = '127.0.0.1'
+
+const mainScript = fileURLToPath(new URL('../main.js', import.meta.url))
+const serverScript = fileURLToPath(new URL('./server.js', import.meta.url))
+
+/** A fenced process of a healthy node is started again after so long, in milliseconds, and so often at most. */
+const restartAfterMs = 200
+const maxRestarts = 20
+
+export class DemoNode {
+  readonly name: string
+  readonly region: string
+  readonly #options: DemoNodeOptions
+  readonly #running = new Set<Child>()
+  readonly #trouble: (error: Error) => void
+  /** Rejects when a process ends that should run on. */
+  readonly troubled: Promise<never>
+  #port = 0
+  #restarts = 0
+  #daemon: Child | undefined
+  #server: Child | undefined
+  #left = false
+
+  constructor(options: DemoNodeOptions) {
+    this.name = options.name
+    this.region = join(options.folder, options.name)
+    this.#options = options
+    let reject: (error: Error) => void = () => undefined
+    this.troubled = new Promise<never>((_, rejectPromise) => {
+      reject = rejectPromise
+    })
+    this.troubled.catch(() => undefined)
+    this.#trouble = reject
+  }
+
+  /** Where its server listens, once it has started; it keeps the port over restarts. */
+  get port(): number {
+    return this.#port
+  }
+
+  async startDaemon(): Promise<void> {
+    const file = join(this.#options.folder, `${this.name}.json`)
+    writeFileSync(file, JSON.stringify(this.#options.config))
+    this.#daemon = await this.#start('daemon', mainScript, ['daemon', '--config', file, '--json'], 'listening', () => this.startDaemon())
+  }
+
+  async startServer(deadlineMs: number): Promise<void> {
+    const { canary } = this.#options
+    const args: ServerArguments = { node: this.name, region: this.region, host: loopback, port: this.#port, deadlineMs, endWithInput: true, ...(canary ? { canary } : {}) }
+    this.#server = await this.#start('server', serverScript, [JSON.stringify(args)], 'serving', () => this.startServer(deadlineMs))
+  }
+
+  /** Ends or freezes the whole node, as a machine ends or freezes; when it returns, its processes do nothing more. */
+  fail(failure: 'kill' | 'stop'): void {
+    this.#left = true
+    for (const child of [this.#daemon, this.#server]) child?.signal(failure === 'kill' ? 'SIGKILL' : 'SIGSTOP')
+    for (const child of [this.#daemon, this.#server]) if (child?.pid !== undefined) waitUntilStopped(child.pid)
+  }
+
+  wake(): void {
+    for (const child of [this.#daemon, this.#server]) child?.signal('SIGCONT')
+  }
+
+  /** Ends its processes. Idempotent. */
+  async close(): Promise<void> {
+    this.kill()
+    await Promise.all([...this.#running].map(({ exited }) => exited))
+  }
+
+  kill(): void {
+    this.#left = true
+    for (const child of this.#running) child.signal('SIGKILL')
+  }
+
+  /** Resolves when the process has said that it is ready; looks after it from then on. */
+  async #start(kind: 'daemon' | 'server', script: string, args: readonly string[], ready: string, again: () => Promise<void>): Promise<Child> {
+    let isReady: () => void = () => undefined
+    const readiness = new Promise<void>((resolve) => {
+      isReady = resolve
+    })
+    const child = new Child(`${kind} of node ${this.name}`, script, args, (event) => {
+      if (event.event === 'serving') this.#port = Number(event['port'])
+      if (event.event === ready) isReady()
+      this.#options.onEvent(this.name, kind, event)
+    })
+    this.#running.add(child)
+    const end = child.exited.then((code) => this.#onExit(child, code, again))
+    end.catch((error: unknown) => this.#trouble(error as Error))
+    await Promise.race([readiness, end])
+    return child
+  }
+
+  /** A peer may take a node for failed that was only slow: then it is fenced, and starts anew like any fenced node. */
+  async #onExit(child: Child, code: number | null, again: () => Promise<void>): Promise<void> {
+    this.#running.delete(child)
+    if (this.#left) return
+    // A server that is started again before its daemon finds no region that it may join yet.
+    const isExpected = code === exitCodes.fenced || (code === exitCodes.unavailable && this.#port > 0)
+    if (!isExpected || ++this.#restarts > maxRestarts) throw child.failure(code)
+    await sleep(restartAfterMs)
+    if (!this.#left) await again()
+  }
+}
+
+/** Waits, without giving others a turn, until a signalled process has stopped or died: at most some milliseconds. */
+function waitUntilStopped(pid: number): void {
+  const deadlineMs = performance.now() + 1000
+  const cell = new Int32Array(new SharedArrayBuffer(4))
+  while (performance.now() < deadlineMs) {
+    if ('TtZX'.includes(stateOf(pid))) return
+    Atomics.wait(cell, 0, 0, 0.1)
+  }
+  throw new BackdoorsError('SYSTEM_CALL_FAILED', `Process ${pid} of the demo has not stopped within a second after its signal.`)
+}
+
+/** The state letter of /proc/PID/stat; X where the process is gone. */
+function stateOf(pid: number): string {
+  try {
+    return /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1] ?? 'X'
+  } catch {
+    return 'X'
+  }
+}

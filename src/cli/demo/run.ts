@@ -1,0 +1,176 @@
+/** The demo from its start to its judgement. */
+import { constants } from 'node:os'
+import type { Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BackdoorsError } from '../../errors.js'
+import { Random } from '../../fabric/mock/random.js'
+import { monotonicMs } from '../../region/box-owner.js'
+import { Cluster } from './cluster.js'
+import type { DemoNode } from './demo-node.js'
+import { Fleet } from './fleet.js'
+import { plantHalfWritten } from './half-written.js'
+import type { Recovery } from './ledger.js'
+import { Observer } from './observer.js'
+import type { DemoOptions } from './options.js'
+import { fittingDeadlineMs, usualDeadlineMs } from './patience.js'
+import { judge, type Judgement } from './summary.js'
+import { styleFor, Timeline, type Style } from './timeline.js'
+
+/** The whole demo takes no longer, in milliseconds; its stages have limits of their own. */
+const overallMs = 60_000
+const warmUpMs = 1000
+const warmUpLimitMs = 20_000
+/** The failure comes up to so much later than the warm-up's end, in milliseconds. */
+const failureSpreadMs = 300
+const recoveryLimitMs = 5000
+const wokenLimitMs = 3000
+/** The node is woken up to so much after the recovery, in milliseconds: before its clients give it up, or after. */
+const wakingSpreadMs = 600
+/** Load after the last client is served again, in milliseconds. */
+const afterMs = 300
+const leastHalfWritten = 3
+const halfWrittenShare = 0.01
+
+export interface DemoIo {
+  /** Where the timeline and the summary go. */
+  readonly text: Writable & { readonly isTTY?: boolean }
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/**
+ * Runs the demo. Its processes and its folder are gone when this settles, however it does.
+ * @throws BackdoorsError where a process of the demo does not start or ends by itself, or where time is up
+ */
+export async function runDemo(options: DemoOptions, { text, env }: DemoIo): Promise<{ judgement: Judgement; style: Style }> {
+  const style = styleFor(text, env)
+  const timeline = new Timeline((lines) => void text.write(lines), style)
+  const observer = new Observer(timeline)
+  const { nodes, sessions, canary } = options
+  const cluster = new Cluster({ nodes, sessions, canary, onEvent: (...event) => observer.onEvent(...event) })
+  const interruption = interrupted()
+  const closeNow = (): void => cluster.closeNow()
+  process.once('exit', closeNow)
+  const demo = new Demo(options, cluster, observer, timeline)
+  try {
+    return { judgement: await Promise.race([demo.run(), interruption.happened, cluster.troubled]), style }
+  } finally {
+    interruption.forget()
+    demo.close()
+    timeline.close()
+    await cluster.close()
+    process.removeListener('exit', closeNow)
+  }
+}
+
+class Demo {
+  readonly #options: DemoOptions
+  readonly #cluster: Cluster
+  readonly #observer: Observer
+  readonly #timeline: Timeline
+  readonly #random: Random
+  #fleet: Fleet | undefined
+  #closed = false
+
+  constructor(options: DemoOptions, cluster: Cluster, observer: Observer, timeline: Timeline) {
+    this.#options = options
+    this.#cluster = cluster
+    this.#observer = observer
+    this.#timeline = timeline
+    this.#random = new Random(options.seed)
+  }
+
+  async run(): Promise<Judgement> {
+    const { failure, nodes, sessions, seed } = this.#options
+    this.#timeline.act(monotonicMs(), `starts ${nodes} nodes, each a daemon and a server, and ${sessions} clients with a session each (seed ${seed})`)
+    const deadlineMs = await fittingDeadlineMs(this.#cluster.startDaemons())
+    if (deadlineMs > usualDeadlineMs) this.#timeline.act(monotonicMs(), `finds this machine busy: a server counts as stalled after ${deadlineMs} ms instead of ${usualDeadlineMs}`)
+    await this.#cluster.startServers(deadlineMs)
+    const fleet = new Fleet({
+      servers: this.#cluster.addresses, sessions, random: this.#random.fork('clients'), nowMs: monotonicMs,
+      onServedAgain: (...again) => this.#tellServedAgain(...again),
+    })
+    this.#fleet = fleet
+    fleet.start()
+    if (!(await this.#until(() => fleet.haveAll(2), warmUpLimitMs))) {
+      throw new BackdoorsError('TIMEOUT', `The demo's clients were not all served within ${warmUpLimitMs} ms: this machine is too busy for it.`)
+    }
+    await sleep(warmUpMs + this.#random.fork('instant').float() * failureSpreadMs)
+    const node = this.#random.fork('node').pick(this.#cluster.nodes)
+    const failed = this.#fail(node, fleet)
+    await this.#until(() => this.#observer.observations.recovered !== undefined, recoveryLimitMs)
+    const woken = failure === 'stop' ? await this.#wake(node, fleet) : undefined
+    await this.#until(() => fleet.areServedAgain, recoveryLimitMs)
+    await sleep(afterMs)
+    await fleet.stop()
+    await fleet.audit()
+    return judge({ options: this.#options, failedNode: node.name, ...failed, ledgers: fleet.ledgers, observations: this.#observer.observations, longestWaitMs: fleet.longestWaitMs, woken })
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#fleet?.close()
+  }
+
+  #fail(node: DemoNode, fleet: Fleet): { failedAtMs: number; halfWritten: string[] } {
+    const { failure } = this.#options
+    const failedAtMs = monotonicMs()
+    node.fail(failure)
+    const served = fleet.fail(node.name).length
+    const count = Math.max(leastHalfWritten, Math.ceil(served * halfWrittenShare))
+    const halfWritten = plantHalfWritten(node.region, count, this.#random.fork('half-written'))
+    this.#timeline.startAt(failedAtMs)
+    this.#observer.fail(node.name, failedAtMs)
+    this.#timeline.act(failedAtMs, `${failure === 'kill' ? 'kills' : 'freezes'} node ${node.name}, which serves ${served} sessions`)
+    this.#timeline.act(monotonicMs(), `leaves ${halfWritten.length} half-written commits in its memory`)
+    return { failedAtMs, halfWritten }
+  }
+
+  /** The node comes back to what it was doing, and to all requests that were sent to it meanwhile. */
+  async #wake(node: DemoNode, fleet: Fleet): Promise<{ refused: number; acknowledged: number }> {
+    await sleep(this.#random.fork('waking').float() * wakingSpreadMs)
+    this.#timeline.act(monotonicMs(), `wakes node ${node.name} again: ${fleet.unansweredBy(node.name)} requests are waiting for its answer`)
+    fleet.countAnswersOf(node.name)
+    node.wake()
+    await this.#until(() => fleet.unansweredBy(node.name) === 0, wokenLimitMs)
+    const answers = fleet.countedAnswers
+    this.#timeline.say(monotonicMs(), 'clients', `have ${answers.refused} requests refused by ${node.name}, ${answers.acknowledged} acknowledged`)
+    return answers
+  }
+
+  #tellServedAgain(session: string, { by, atMs }: Recovery, position: number, count: number): void {
+    if (position === 1) this.#timeline.say(atMs, 'clients', `the first is served again (${session} by ${by})`)
+    if (position === count) this.#timeline.say(atMs, 'clients', `the last of ${count} is served again (${session} by ${by})`)
+  }
+
+  /** @returns whether it came to be within the limit */
+  async #until(condition: () => boolean, limitMs: number): Promise<boolean> {
+    const deadlineMs = monotonicMs() + limitMs
+    while (!condition()) {
+      if (this.#closed || monotonicMs() > deadlineMs) return false
+      await sleep(5)
+    }
+    return true
+  }
+}
+
+/** Ctrl-C and its like, or the time being up, end the demo in order. */
+function interrupted(): { readonly happened: Promise<never>; forget(): void } {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  let reject: (error: Error) => void = () => undefined
+  const happened = new Promise<never>((_, rejectPromise) => {
+    reject = rejectPromise
+  })
+  const onSignal = (signal: NodeJS.Signals): void => {
+    process.exitCode = 128 + constants.signals[signal]
+    reject(new BackdoorsError('TIMEOUT', `The demo was interrupted by ${signal}.`))
+  }
+  const timer = setTimeout(() => reject(new BackdoorsError('TIMEOUT', `The demo has not ended within ${overallMs / 1000} s.`)), overallMs)
+  for (const signal of signals) process.once(signal, onSignal)
+  return {
+    happened,
+    forget: () => {
+      clearTimeout(timer)
+      for (const signal of signals) process.removeListener(signal, onSignal)
+    },
+  }
+}

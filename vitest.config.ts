@@ -1,0 +1,23 @@
+/** Unit tests: everything that runs without an RDMA device. The hardware suite has its own configuration. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { defineConfig } from 'vitest/config'
+
+const addon = join(process.env['BACKDOORS_ADDON_DIR'] ?? join(import.meta.dirname, 'build', 'Release'), 'memory.node')
+if (!existsSync(addon)) {
+  process.stderr.write(`The native addon is not built: there is no ${addon}.\nRun "npm ci", or "npm run build:addon"; it needs g++, make and python3.\n`)
+  process.exit(1)
+}
+
+export default defineConfig({
+  test: {
+    include: ['src/**/*.test.ts', 'ci/**/*.test.ts', 'addon/test/**/*.test.ts', 'examples/**/*.test.ts'],
+    exclude: ['hwtests/**', 'dist/**', 'node_modules/**'],
+    // Processes, not threads: tests change signal handlers and environment, and load the addon anew.
+    pool: 'forks',
+    // A loaded machine is slow, and a test that hangs is wrong; nothing is ever tried twice.
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    retry: 0,
+  },
+})
