@@ -21,7 +21,7 @@
     'conditions': [
       ['strict==1', {'cflags_cc': ['-Werror']}],
       ['sanitize!=""', {
-        'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer', '-g'],
+        'cflags_cc': ['-O1', '-fsanitize=<(sanitize)', '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer', '-g'],
         'ldflags': ['-fsanitize=<(sanitize)'],
       }],
     ],

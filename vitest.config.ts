@@ -10,6 +10,8 @@ if (!existsSync(addon)) {
 }
 
 export default defineConfig({
+  // Examples import the package by its name, and are tested against the sources as they stand.
+  resolve: { alias: { backdoors: join(import.meta.dirname, 'src', 'index.ts') } },
   test: {
     include: ['src/**/*.test.ts', 'ci/**/*.test.ts', 'addon/test/**/*.test.ts', 'examples/**/*.test.ts'],
     exclude: ['hwtests/**', 'dist/**', 'node_modules/**'],

@@ -1,9 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { BackdoorsError } from '../errors.js'
-import { loadConfig, nodeNumber, parseConfig, type DaemonConfigInput } from './config.js'
+import { configSchema, loadConfig, nodeNumber, parseConfig, type DaemonConfigInput } from './config.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'backdoors-config-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -75,6 +75,15 @@ describe('a bad key is named by its path', () => {
 describe('a configuration for verbs', () => {
   it('needs a place to listen, keys, and its peers\' addresses', () => {
     expect(parseConfig(verbs)).toMatchObject({ fabric: 'verbs', listen: { port: 7400 }, peers: [{ name: 'b', host: '10.0.0.2' }] })
+  })
+})
+
+describe('the configuration in docs/operating.md', () => {
+  it('is valid, and names every key but those for shm and for demonstrations', () => {
+    const text = /```yaml\n([^]*?)```/.exec(readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8'))?.[1] ?? ''
+    expect(loadConfig(fileOf(text))).toMatchObject({ node: 'a', fabric: 'verbs', peers: [{ name: 'b' }, { name: 'c' }] })
+    const keys = Object.keys(configSchema.shape).filter((key) => key !== 'canary')
+    for (const key of keys) expect(text).toMatch(new RegExp(`^${key}:`, 'm'))
   })
 })
 

@@ -27,8 +27,10 @@ export class Handover {
   readonly #onTaken: (server: string, count: number) => void
   readonly #servers = new Set<LocalServer>()
   readonly #offers = new Map<number, Offer>()
-  /** Offered already, or refused; by store and id. */
-  readonly #withheld = new Set<string>()
+  /** In an offer that is not answered yet; by store and id. */
+  readonly #offered = new Set<string>()
+  /** What each server has refused: it had no room, or was fenced itself. Others are offered it, and its successor. */
+  readonly #refused = new Map<LocalServer, Set<string>>()
   readonly #ready = new Map<string, HeldStore>()
   #nextOffer = 1
 
@@ -58,10 +60,11 @@ export class Handover {
   /** The server is gone: what it was offered and did not confirm is offered again. Origins keep that from doubling. */
   leave(server: LocalServer): void {
     this.#servers.delete(server)
+    this.#refused.delete(server)
     for (const [id, offer] of this.#offers) {
       if (offer.server !== server) continue
       this.#offers.delete(id)
-      for (const session of offer.sessions) this.#withheld.delete(keyOf(session))
+      for (const session of offer.sessions) this.#offered.delete(keyOf(session))
     }
     this.#offerAll()
   }
@@ -72,14 +75,21 @@ export class Handover {
     if (offer?.server !== server) return
     this.#offers.delete(offerId)
     const kept = new Set(refused.map(keyOf))
+    const everRefused = this.#refused.get(server) ?? new Set()
+    this.#refused.set(server, everRefused)
     let count = 0
     for (const session of offer.sessions) {
-      if (kept.has(keyOf(session))) continue
+      const key = keyOf(session)
+      this.#offered.delete(key)
+      if (kept.has(key)) {
+        everRefused.add(key)
+        continue
+      }
       this.#box.sessions.delete(this.#box.sessions.store(session.store), session.id)
-      this.#withheld.delete(keyOf(session))
       count++
     }
     this.#onTaken(server.name, count)
+    if (kept.size > 0) this.#offerAll()
   }
 
   #offerAll(): void {
@@ -92,10 +102,10 @@ export class Handover {
     const byNode = new Map<string, OfferedSession[]>()
     for (const id of store.sessions.keys()) {
       const key = keyOf({ store: store.name, id })
-      if (this.#withheld.has(key)) continue
+      if (this.#offered.has(key) || this.#refused.get(server)?.has(key)) continue
       const found = this.#box.sessions.locate(store, id)
       if (found === undefined) continue
-      this.#withheld.add(key)
+      this.#offered.add(key)
       const sessions = byNode.get(found.from) ?? []
       sessions.push({ store: store.name, id, offset: found.offset, length: found.length })
       byNode.set(found.from, sessions)

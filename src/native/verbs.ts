@@ -6,7 +6,6 @@
  * released in the order verbs demands once the last user is gone. Calls on a closed object throw CLOSED; a
  * failed verbs call throws VERBS_CALL_FAILED with `call` and `errno`.
  */
-import type { MemoryWindow } from '../fabric/lending.js'
 import type { AddonBase } from './addon-base.js'
 import type { SamplerCell, SamplerListener, SharedMemory } from './memory.js'
 
@@ -152,6 +151,17 @@ export interface QueuePairConnection {
   readonly maxDestRdAtomic: number
 }
 
+/** Memory of the peer that requests may name: an offset in its lent memory, and the device's names for it. */
+export interface PeerWindow {
+  readonly offset: number
+  /** In bytes. */
+  readonly length: number
+  readonly address: bigint
+  readonly rkey: number
+  /** `atomic` takes atomics as well as reads, `write` all three. */
+  readonly access: 'read' | 'atomic' | 'write'
+}
+
 /** An RC queue pair. It is in INIT when made. */
 export interface QueuePair {
   /** Queue pair number, 24 bits. */
@@ -164,7 +174,7 @@ export interface QueuePair {
    */
   connect(remote: QueuePairConnection): void
   /** The peer's memory that batches may name by their index in `windows`. Bounds are checked against them. */
-  setWindows(windows: readonly MemoryWindow[]): void
+  setWindows(windows: readonly PeerWindow[]): void
   /** Destroys the queue pair. Runs under way fail with CLOSED, and their buffers are free again. */
   close(): void
 }

@@ -107,7 +107,7 @@ class Search {
 /** Honest slots never overlap. Where some do, a record within another's slot is a part of that one's payload. */
 function withoutOverlaps(sessions: readonly FoundSession[]): FoundSession[] {
   const kept = new Set(sessions)
-  const claims = sessions.flatMap((session) => [{ session, slot: session.current as Slot }, ...(session.idle ? [{ session, slot: session.idle }] : [])])
+  const claims = sessions.flatMap((session) => [{ session, slot: session.current }, ...(session.idle ? [{ session, slot: session.idle }] : [])])
   claims.sort((a, b) => a.slot.offset - b.slot.offset)
   let last = claims[0]
   for (const claim of claims.slice(1)) {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { safeguardsWithout } from '../safeguards.js'
 import { abandonedBoxes, BoxOwner, markExited } from './box-owner.js'
 import { fenceAll } from './control.js'
@@ -158,14 +158,13 @@ describe('a closed box', () => {
     const machine = new Machine()
     const region = machine.open()
     const owner = take(region)
-    const set = Uint8Array.prototype.set
-    // The fence falls at the store that closes the box.
-    Uint8Array.prototype.set = function (this: Uint8Array, ...args: Parameters<typeof set>) {
-      set.apply(this, args)
-      Uint8Array.prototype.set = set
-      set.call(machine.bytes, [1], 4096 + 32)
-    }
+    // The fence falls between the store that closes the box and the second look at the fence.
+    const barrier = vi.spyOn(Atomics, 'add').mockImplementationOnce(() => {
+      machine.setFence(1, 1)
+      return 0
+    })
     owner.close()
+    barrier.mockRestore()
     expect(owner.fenced).toBe(true)
     expect(await entryOf(machine, 1)).toMatchObject({ state: 'open', generation: 1 })
   })
@@ -277,10 +276,12 @@ describe('a fence that comes while the box is being taken', () => {
     machine.kill(first)
     const region = machine.open()
     // Clearing the sensors is what comes between the first look at the fence and the new generation.
-    region.bytes.fill = function (...args) {
-      machine.setFence(1, 1)
-      return Uint8Array.prototype.fill.apply(this, args) as typeof this
-    }
+    Object.defineProperty(region.bytes, 'fill', {
+      value: (...args: Parameters<Uint8Array['fill']>) => {
+        machine.setFence(1, 1)
+        return Uint8Array.prototype.fill.apply(region.bytes, args)
+      },
+    })
     expect(take(region).box).toBe(2)
     expect(await entryOf(machine, 1)).toMatchObject({ name: 'shop', state: 'open', generation: 1 })
     expect(await idsIn(machine, 1)).toEqual(['u-1'])

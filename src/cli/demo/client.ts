@@ -87,7 +87,11 @@ export class SessionClient {
     clearTimeout(timer)
   }
 
+  /** Gives up at once. Idempotent. */
   close(): void {
+    this.#hopeless = true
+    this.#stop.abort()
+    this.#waiting?.settle({ kind: 'silent' })
     for (const connection of this.#connections.values()) connection.close()
   }
 

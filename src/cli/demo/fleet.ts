@@ -1,17 +1,16 @@
-/** All clients of the demo, with their ledgers, and the audit at the end. */
+/** All clients of the demo, with their ledgers. */
 import type { Random } from '../../fabric/mock/random.js'
 import { SessionClient } from './client.js'
-import { Connection, type ServerAddress } from './connection.js'
-import { SessionLedger, type Holder, type Recovery } from './ledger.js'
+import type { ServerAddress } from './connection.js'
+import { SessionLedger, type Recovery } from './ledger.js'
 import type { Answer } from './protocol.js'
 
 /** Requests a second that all clients make together, about. */
 const requestsPerSecond = 2000
 const leastThinkMs = 20
-/** First requests are spread over so long, in milliseconds: no server meets all its clients at once. */
-const rampMs = 500
+/** Time between two clients' first requests, in milliseconds: no server meets all its clients at once. */
+const rampStepMs = 1.5
 const stopPatienceMs = 2000
-const auditPatienceMs = 5000
 
 export interface FleetOptions {
   readonly servers: readonly ServerAddress[]
@@ -54,7 +53,7 @@ export class Fleet {
   }
 
   start(): void {
-    for (const client of this.#clients) client.start(this.#options.random.float() * rampMs)
+    for (const [i, client] of this.#clients.entries()) client.start(i * rampStepMs)
   }
 
   /** Has every session been acknowledged so often? */
@@ -94,14 +93,6 @@ export class Fleet {
     for (const client of this.#clients) client.close()
   }
 
-  /** Asks every server that still answers for every session, and lets the ledgers judge. */
-  async audit(): Promise<void> {
-    const answers = await Promise.all(this.#options.servers.map(async (server) => ({ server, answers: await this.#askAll(server) })))
-    for (const [i, ledger] of this.ledgers.entries()) {
-      ledger.audit(answers.flatMap(({ server: { node }, answers: ofServer }) => holding(node, ofServer[i])))
-    }
-  }
-
   #onServed(ledger: SessionLedger, waitedMs: number): void {
     if (!ledger.wasOnFailedNode) return
     this.#longestWaitMs = Math.max(this.#longestWaitMs, waitedMs)
@@ -116,30 +107,4 @@ export class Fleet {
     if (answer.kind === 'ok') this.#counted.acknowledged++
     else this.#counted.refused++
   }
-
-  /** @returns an answer for each ledger; none where the server is gone or stays silent */
-  #askAll(server: ServerAddress): Promise<(Answer | undefined)[]> {
-    return new Promise((resolve) => {
-      const answers: (Answer | undefined)[] = this.ledgers.map(() => undefined)
-      let left = answers.length
-      const connection = new Connection(
-        server,
-        (answer) => {
-          answers[answer.id] = answer
-          if (--left === 0) connection.close()
-        },
-        () => {
-          clearTimeout(timer)
-          resolve(answers)
-        },
-      )
-      const timer = setTimeout(() => connection.close(), auditPatienceMs)
-      for (const [id, { session }] of this.ledgers.entries()) connection.send({ kind: 'show', id, session })
-    })
-  }
-}
-
-function holding(node: string, answer: Answer | undefined): Holder[] {
-  if (answer?.kind === 'ok') return [{ node, state: answer.state }]
-  return answer?.kind === 'broken' ? [{ node, state: { broken: answer.code } }] : []
 }

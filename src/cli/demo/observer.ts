@@ -19,6 +19,9 @@ interface VerdictEvent {
   readonly sensor?: ObservedSensor
 }
 
+/** Events of processes between which a session may be on its way. */
+const movingEvents = new Set(['step', 'taken', 'adopted', 'fenced', 'serving'])
+
 const stepWords: Readonly<Record<string, string>> = {
   fenced: 'fences %: nothing that it still does is acknowledged',
   claimed: 'claims % by one compare-and-swap in its memory',
@@ -31,6 +34,7 @@ export class Observer {
   readonly #timeline: Timeline
   #failed: { readonly node: string; readonly atMs: number } | undefined
   #observations: Observations = {}
+  #movements = 0
 
   constructor(timeline: Timeline) {
     this.#timeline = timeline
@@ -38,6 +42,11 @@ export class Observer {
 
   get observations(): Observations {
     return this.#observations
+  }
+
+  /** Recoveries and handovers so far, step by step. */
+  get movements(): number {
+    return this.#movements
   }
 
   /** From now on this is the node that matters. */
@@ -48,6 +57,7 @@ export class Observer {
   onEvent(node: string, process: 'daemon' | 'server', event: ChildEvent): void {
     const { atMs } = event
     const say = (what: string, detail?: string): void => this.#timeline.say(atMs, process === 'server' ? `${node} server` : node, what, detail)
+    if (movingEvents.has(event.event)) this.#movements++
     switch (event.event) {
       case 'verdict':
         return this.#onVerdict(node, atMs, event as ChildEvent & VerdictEvent)

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { BackdoorsError } from '../../errors.js'
 import { Random } from '../../fabric/mock/random.js'
 import { monotonicMs } from '../../region/box-owner.js'
+import { audit } from './audit.js'
 import { Cluster } from './cluster.js'
 import type { DemoNode } from './demo-node.js'
 import { Fleet } from './fleet.js'
@@ -102,7 +103,7 @@ class Demo {
     await this.#until(() => fleet.areServedAgain, recoveryLimitMs)
     await sleep(afterMs)
     await fleet.stop()
-    await fleet.audit()
+    await audit({ servers: this.#cluster.addresses, ledgers: fleet.ledgers, movements: () => this.#observer.movements })
     return judge({ options: this.#options, failedNode: node.name, ...failed, ledgers: fleet.ledgers, observations: this.#observer.observations, longestWaitMs: fleet.longestWaitMs, woken })
   }
 

@@ -1,7 +1,7 @@
 /** Simulated remote memory: a node's bytes, seen through a connection whose conditions are drawn from a seed. */
 import { BackdoorsError } from '../../errors.js'
 import type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
-import { checkAccess, checkAligned, checkPlan, checkRange, checkWord, type CheckedMemory } from './checks.js'
+import { checkAccess, checkAligned, checkPlan, checkRange, checkWord, type CheckedMemory } from '../checks.js'
 import { calmConditions, type Conditions } from './conditions.js'
 import { type Execution, MockConnection } from './mock-connection.js'
 import { MockWatch } from './mock-watch.js'

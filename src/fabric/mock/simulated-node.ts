@@ -1,7 +1,7 @@
 /** A simulated machine, as far as its network card shows it: bytes, what is lent of them, and whether it answers. */
 import { BackdoorsError } from '../../errors.js'
 import type { MemoryRange } from '../remote-memory.js'
-import type { AccessWindow } from './checks.js'
+import type { AccessWindow } from '../checks.js'
 import { flipBits } from './flip-bits.js'
 import type { Random } from './random.js'
 import type { Simulation } from './simulation.js'

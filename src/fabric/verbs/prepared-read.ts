@@ -4,6 +4,7 @@ import { verbsAddon } from '../../native/load.js'
 import { accessFlags, type MemoryRegion, type WorkBatch, workOpcodes, workRowFields } from '../../native/verbs.js'
 import type { MemoryRange, PreparedRead } from '../remote-memory.js'
 import type { RcEndpoint } from './rc-endpoint.js'
+import { paddedLength } from './read-rounds.js'
 import type { WindowMap } from './window-map.js'
 
 /** Longer ranges become several requests, so that none keeps a NIC's other queue pairs waiting. */
@@ -69,7 +70,7 @@ export function layOut(ranges: readonly MemoryRange[]): { readonly positions: re
   let length = 0
   const positions = ranges.map((range) => {
     const position = length
-    length += Math.ceil(range.length / 8) * 8
+    length += paddedLength(range.length)
     return position
   })
   return { positions, length }
@@ -102,9 +103,13 @@ export class VerbsPreparedRead implements PreparedRead {
   }
 
   run(): Promise<void> {
+    return this.start() ?? done
+  }
+
+  /** As `run`, but undefined where the read was over before this returned: there is nothing to wait for then. */
+  start(): Promise<void> | undefined {
     if (this.#closed) return Promise.reject(this.#closedError())
-    if (this.ranges.length === 0) return done
-    return this.#target.batch.run() ?? done
+    return this.ranges.length === 0 ? undefined : this.#target.batch.run()
   }
 
   /** As `run`, by busy polling: nothing else runs on this thread meanwhile. */

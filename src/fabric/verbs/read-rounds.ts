@@ -1,4 +1,5 @@
 /** Cuts many ranges into rounds, each of which fits into one pooled buffer. Pure. */
+import { workRowFields } from '../../native/verbs.js'
 import type { MemoryRange } from '../remote-memory.js'
 import type { WindowMap, WindowPiece } from './window-map.js'
 
@@ -6,6 +7,31 @@ export interface RoundLimits {
   /** Bytes of a buffer, a multiple of 8, and requests of its batch. */
   readonly length: number
   readonly requests: number
+}
+
+/** Bytes that a range takes in a buffer: each starts at a multiple of 8, so that words keep their alignment. */
+export const paddedLength = (length: number): number => Math.ceil(length / 8) * 8
+
+/**
+ * The rows of ranges that fit into one buffer and cross no windows, which most do: nothing is allocated.
+ * @param rows is filled; it has to have room for `limits.requests` rows
+ * @returns bytes of the buffer that are used, or -1 where the ranges need more than one round (`roundsOf`)
+ * @throws BackdoorsError OUT_OF_RANGE, INVALID_ARGUMENT
+ */
+export function fillOneRound(map: WindowMap, ranges: readonly MemoryRange[], limits: RoundLimits, rows: Float64Array): number {
+  if (ranges.length > limits.requests) return -1
+  let end = 0
+  for (let index = 0, at = 0; index < ranges.length; index += 1, at += workRowFields) {
+    const range = ranges[index] as MemoryRange
+    const window = map.windowOf(range)
+    if (window < 0 || end + range.length > limits.length) return -1
+    rows[at] = window
+    rows[at + 1] = range.offset - map.startOf(window)
+    rows[at + 2] = end
+    rows[at + 3] = range.length
+    end = paddedLength(end + range.length)
+  }
+  return end
 }
 
 export interface ReadRound {
@@ -40,7 +66,7 @@ export function roundsOf(map: WindowMap, ranges: readonly MemoryRange[], limits:
     start = end
   }
   for (const range of ranges) {
-    end = Math.ceil(end / 8) * 8
+    end = paddedLength(end)
     if (pieces.length === 0) start = end
     starts.push(end)
     for (const piece of map.forRead(range)) {

@@ -2,15 +2,15 @@
 import { BackdoorsError } from '../../errors.js'
 import { type WorkBatch, workOpcodes } from '../../native/verbs.js'
 import type { MemoryWindow } from '../lending.js'
-import { checkPlan, checkWord } from '../mock/checks.js'
+import { checkPlan, checkWord } from '../checks.js'
 import type { MemoryRange, RemoteMemory, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
 import { SampledWatch, type WatchSource } from '../sampling/sampled-watch.js'
 import type { SampledPlan } from '../sampling/shared-sampler.js'
 import { BufferPool, type PooledBuffer, pooledLength, pooledRequests } from './buffer-pool.js'
 import { closeTarget, prepareTarget, VerbsPreparedRead } from './prepared-read.js'
 import type { RcEndpoint } from './rc-endpoint.js'
-import { type ReadRound, roundsOf } from './read-rounds.js'
-import { rangesOf } from './watch-ranges.js'
+import { fillOneRound, paddedLength, type ReadRound, roundsOf } from './read-rounds.js'
+import { rangesOf } from '../sampling/watch-ranges.js'
 import { WindowMap } from './window-map.js'
 
 export interface VerbsMemoryOptions {
@@ -47,34 +47,26 @@ export class VerbsMemory implements RemoteMemory {
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
-    this.#checkOpen()
-    const pieces = this.#map.forRead({ offset, length })
-    const [piece] = pieces
-    if (piece === undefined || pieces.length > 1 || length > pooledLength) return (await this.readMany([{ offset, length }]))[0] as Uint8Array
-    const buffer = this.#pool.takeNow() ?? (await this.#pool.take())
-    try {
-      const { rows, batch, bytes } = buffer
-      rows[0] = piece.window
-      rows[1] = piece.offset
-      rows[2] = 0
-      rows[3] = length
-      batch.prepare(workOpcodes.read, rows, 1)
-      await batch.run()
-      return bytes.slice(0, length)
-    } finally {
-      this.#pool.give(buffer)
-    }
+    return (await this.readMany([{ offset, length }]))[0] as Uint8Array
   }
 
   /** The arrays returned share one buffer of their own. */
   async readMany(ranges: readonly MemoryRange[]): Promise<Uint8Array[]> {
     this.#checkOpen()
-    const { rounds, length, starts } = roundsOf(this.#map, ranges, roundLimits)
-    const result = new Uint8Array(length)
-    const [only, ...others] = rounds
-    if (only !== undefined && others.length === 0) await this.#readRound(only, result)
-    else await settleAll(rounds.map((round) => this.#readRound(round, result)))
-    return ranges.map((range, index) => result.subarray(starts[index], (starts[index] ?? 0) + range.length))
+    if (ranges.length === 0) return []
+    const buffer = this.#pool.takeNow() ?? (await this.#pool.take())
+    try {
+      const used = fillOneRound(this.#map, ranges, roundLimits, buffer.rows)
+      if (used >= 0) {
+        buffer.batch.prepare(workOpcodes.read, buffer.rows, ranges.length)
+        const running = buffer.batch.run()
+        if (running !== undefined) await running
+        return viewsOf(buffer.bytes.buffer.slice(0, used), ranges)
+      }
+    } finally {
+      this.#pool.give(buffer)
+    }
+    return this.#readInRounds(ranges)
   }
 
   prepareRead(ranges: readonly MemoryRange[]): VerbsPreparedRead {
@@ -143,6 +135,13 @@ export class VerbsMemory implements RemoteMemory {
     return { source: [target.batch], cells, intervalUs, unreachableAfterUs, close: () => closeTarget(target) }
   }
 
+  async #readInRounds(ranges: readonly MemoryRange[]): Promise<Uint8Array[]> {
+    const { rounds, length, starts } = roundsOf(this.#map, ranges, roundLimits)
+    const result = new Uint8Array(length)
+    await settleAll(rounds.map((round) => this.#readRound(round, result)))
+    return ranges.map((range, index) => new Uint8Array(result.buffer, starts[index], range.length))
+  }
+
   #readRound(round: ReadRound, result: Uint8Array): Promise<void> {
     return this.#withBuffer(async ({ rows, batch, bytes }) => {
       let at = 0
@@ -171,6 +170,16 @@ export class VerbsMemory implements RemoteMemory {
   #checkOpen(): void {
     if (this.#closed) throw new BackdoorsError('CLOSED', `the connection to ${this.peer} is closed`, { peer: this.peer })
   }
+}
+
+/** One after another, as `fillOneRound` laid them out. */
+function viewsOf(bytes: ArrayBufferLike, ranges: readonly MemoryRange[]): Uint8Array[] {
+  let start = 0
+  return ranges.map(({ length }) => {
+    const view = new Uint8Array(bytes, start, length)
+    start = paddedLength(start + length)
+    return view
+  })
 }
 
 /** Waits for all, so that nothing is still being written when the first failure is told. */

@@ -1,7 +1,7 @@
 /** From offsets in a peer's memory to the windows it is lent by. Pure, so that it is tested without a device. */
 import { BackdoorsError } from '../../errors.js'
 import type { MemoryWindow } from '../lending.js'
-import { checkAccess, checkAligned, checkRange } from '../mock/checks.js'
+import { checkAccess, checkAligned, checkRange } from '../checks.js'
 import type { MemoryRange } from '../remote-memory.js'
 
 /** A part of an access that one window holds whole. */
@@ -30,6 +30,27 @@ export class WindowMap {
 
   get windows(): readonly MemoryWindow[] {
     return this.#windows
+  }
+
+  /**
+   * Index of a window that holds a range whole, or -1: it crosses windows, or is not lent at all. Allocates nothing.
+   * @throws BackdoorsError OUT_OF_RANGE, INVALID_ARGUMENT for no bytes
+   */
+  windowOf(range: MemoryRange): number {
+    const { offset, length } = range
+    const inside = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length > 0 && offset <= this.length - length
+    if (!inside) checkRange(this, 'read', range)
+    const windows = this.#windows
+    for (let index = 0; index < windows.length; index += 1) {
+      const window = windows[index] as MemoryWindow
+      if (offset >= window.offset && offset - window.offset <= window.length - length) return index
+    }
+    return -1
+  }
+
+  /** Where a window starts in the memory, in bytes. */
+  startOf(window: number): number {
+    return this.#windows[window]?.offset ?? 0
   }
 
   /**

@@ -1,7 +1,7 @@
 /** Module hooks of Node's own kind: a child process of a test runs TypeScript as it stands, without a build. */
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, URL } from 'node:url'
 
 // By require: to import it would search its nine megabytes for the names it exports.
 const typescript = createRequire(import.meta.url)('typescript')

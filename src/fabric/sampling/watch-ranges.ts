@@ -1,6 +1,7 @@
 /** Which bytes a watch has to read: as few ranges as its cells allow. Pure. */
 import type { SamplerCell } from '../../native/memory.js'
 import type { MemoryRange, WatchedCell } from '../remote-memory.js'
+import { paddedLength } from './read-rounds.js'
 
 export interface WatchRanges {
   readonly ranges: readonly MemoryRange[]
@@ -25,8 +26,7 @@ export function rangesOf(cells: readonly WatchedCell[]): WatchRanges {
   let bufferLength = 0
   for (const { length } of ranges) {
     positions.push(bufferLength)
-    // Each starts at a multiple of 8, as its words do in the peer's memory as far as that can be.
-    bufferLength += Math.ceil(length / 8) * 8
+    bufferLength += paddedLength(length)
   }
   const positionOf = (offset: number): number => {
     const index = ranges.findIndex((range) => offset >= range.offset && offset < range.offset + range.length)

@@ -1,7 +1,7 @@
 /** What is refused before it is posted: on a NIC a bad access would end the queue pair. */
-import { BackdoorsError } from '../../errors.js'
-import type { MemoryWindow } from '../lending.js'
-import type { MemoryRange, WatchPlan } from '../remote-memory.js'
+import { BackdoorsError } from '../errors.js'
+import type { MemoryWindow } from './lending.js'
+import type { MemoryRange, WatchPlan } from './remote-memory.js'
 
 /** The part of a window that matters where there is no NIC. */
 export type AccessWindow = Pick<MemoryWindow, 'offset' | 'length' | 'access'>

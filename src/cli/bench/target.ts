@@ -1,0 +1,30 @@
+/** What is measured: memory that is read through a fabric, and reads that are prepared on it. */
+import type { MemoryRange, RemoteMemory } from '../../fabric/remote-memory.js'
+
+/** A prepared read, as far as the fabric offers each way of running it. */
+export interface BenchRead {
+  readonly view: Uint8Array
+  /** Nanoseconds from each run's start to the next one's. */
+  latencyLoop?(iterations: number): Float64Array
+  runSync?(): void
+  /** Undefined where the read was over before it returned. */
+  start(): Promise<void> | undefined
+  close(): void
+}
+
+/** Its memory is filled by the pattern from its first byte on. */
+export interface BenchTarget {
+  readonly fabric: 'verbs' | 'shm'
+  readonly device: string
+  /** Who answers, in words. */
+  readonly responder: string
+  readonly memory: RemoteMemory
+  prepare(range: MemoryRange): BenchRead
+  close(): Promise<void>
+}
+
+/** In bytes: as many 64 KiB reads as a queue pair has outstanding. */
+export const patternLength = 1 << 20
+/** The pattern, and a page that stands for a region's control page. */
+export const targetLength = patternLength + 4096
+export const controlRange = { offset: patternLength, length: 4096 } as const
