@@ -150,9 +150,8 @@ napi_value WorkBatchObject::Run(napi_env env, napi_callback_info info) {
   WorkBatchObject* self = OwnerOf(env, info, 0, nullptr);
   if (self == nullptr) return nullptr;
   CompletionLoop& loop = *self->loop_;
-  Failure failure;
   std::unique_lock lock(self->mutex());
-  const bool started = self->batch_->Start(&failure);
+  const bool started = self->batch_->Start(&self->failure_);
   // Some devices are that quick. Then there is nothing to wait for, and nobody has to be told.
   if (started && loop.MaySettleAtOnce()) loop.queue().Poll();
   if (started && self->batch_->progress == WorkBatch::Progress::kDone) return nullptr;
@@ -161,7 +160,7 @@ napi_value WorkBatchObject::Run(napi_env env, napi_callback_info info) {
   napi_create_promise(env, &deferred, &promise);
   if (!started) {
     lock.unlock();
-    Reject(env, deferred, failure);
+    Reject(env, deferred, self->failure_);
     return promise;
   }
   self->deferred_ = deferred;
@@ -194,13 +193,12 @@ bool WorkBatchObject::Spin(std::unique_lock<std::mutex>& lock) {
 napi_value WorkBatchObject::RunSync(napi_env env, napi_callback_info info) {
   WorkBatchObject* self = OwnerOf(env, info, 0, nullptr);
   if (self == nullptr) return nullptr;
-  Failure failure;
   std::unique_lock lock(self->mutex());
-  const bool started = self->batch_->Start(&failure);
+  const bool started = self->batch_->Start(&self->failure_);
   if (started && self->Spin(lock)) return nullptr;
-  if (started) failure = self->batch_->failure;
+  if (started) self->failure_ = self->batch_->failure;
   lock.unlock();
-  Throw(env, failure);
+  Throw(env, self->failure_);
   return nullptr;
 }
 

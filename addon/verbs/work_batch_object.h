@@ -54,6 +54,8 @@ class WorkBatchObject : public Wrapped<WorkBatchObject>, public AwaitedRun {
   std::shared_ptr<CompletionLoop> loop_;
   napi_env env_;
   uint64_t timeout_us_ = 0;
+  // Why the last run could not be started. Kept here, because making one for each run would take longer than the rest.
+  Failure failure_;
   // Of the run that is awaited.
   napi_deferred deferred_ = nullptr;
   bool closed_ = false;

@@ -23,7 +23,7 @@ export interface ThroughputAnswer {
   readonly megabytesPerSecond: number
 }
 
-/** In microseconds, under whatever name the request gives; a failure ends the process, with its reason on stderr. */
+/** A failure ends the process, with its reason on stderr. */
 async function main(): Promise<void> {
   const target = await openVerbsTarget({ apart: true })
   const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`)

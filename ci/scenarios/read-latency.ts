@@ -60,7 +60,7 @@ interface Round {
 
 /** Lines of `-U` are `number, microseconds`; perftest has one sample less than iterations. */
 export function parseSamples(output: string): Float64Array {
-  return Float64Array.from([...output.matchAll(/^\s*\d+,\s*([\d.]+)\s*$/gm)], ([, us]) => Number(us))
+  return Float64Array.from([...output.matchAll(/^\s*\d+,\s*(\d[\d.e+]*)\s*$/gm)], ([, us]) => Number(us))
 }
 
 /** One perftest program as server and client on one guest's loopback; returns what the client printed. */
@@ -89,7 +89,7 @@ async function ibReadBw(guest: Guest, length: number, count: number): Promise<{ 
 /** Our measuring process: one request at a time. */
 class Ours {
   readonly #process: GuestProcess
-  readonly #answers: AsyncIterator<string>
+  readonly #answers: AsyncIterator<string, undefined>
 
   private constructor(process: GuestProcess) {
     this.#process = process
@@ -123,13 +123,13 @@ class Ours {
   }
 
   async #next(): Promise<unknown> {
-    const { value, done } = await this.#process.within(measureTimeoutMs, this.#answers.next())
-    if (done === true) throw this.#process.failure('ended before it answered')
-    return JSON.parse(value) as unknown
+    const next = await this.#process.within(measureTimeoutMs, this.#answers.next())
+    if (next.done === true) throw this.#process.failure('ended before it answered')
+    return JSON.parse(next.value) as unknown
   }
 }
 
-async function* linesOf(child: GuestProcess): AsyncGenerator<string> {
+async function* linesOf(child: GuestProcess): AsyncGenerator<string, undefined> {
   const lines: string[] = []
   let ended = false
   let wake: () => void = () => undefined
@@ -232,9 +232,10 @@ function judge(ratios: Record<string, number>): { goals: Record<string, { measur
 export const readLatency: Scenario = {
   name: 'read-latency',
   summary: 'our reads beside ib_read_lat and ib_read_bw, by turns in one guest: latency by three ways, message rate, bandwidth',
-  async run({ boot, log, trials }): Promise<ScenarioResult> {
+  async run(context): Promise<ScenarioResult> {
+    const { log, trials } = context
     await requireTools(['ib_read_lat', 'ib_read_bw'])
-    const [guest] = await boot(['reader'], { memoryMiB: 768 })
+    const [guest] = await context.boot(['reader'], { memoryMiB: 768 })
     const ours = await Ours.start(guest)
     const rounds: Round[] = []
     for (let round = 0; round < Math.max(trials, defaultRounds); round += 1) {

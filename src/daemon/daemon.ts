@@ -180,6 +180,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   #lookAfterOwn(): void {
     for (const server of this.#own.markAbandoned()) this.#log.warn({ server }, 'a server is gone without having closed its box')
+    this.#handover.settle()
     if (this.#fenced || !this.#own.fenced) return
     this.#fenced = true
     this.#log.error('this node has been fenced by a peer; its memory stays lent until its recovery has ended')

@@ -3,15 +3,18 @@
  * the daemon's box only when it is in a server's: a failure in between finds it in one of the two, or in both
  * with the same origin.
  */
+import { isBackdoorsError } from '../errors.js'
 import type { BoxOwner } from '../region/box-owner.js'
 import type { HeldStore } from '../region/session-writer.js'
+import type { SessionVersion } from '../region/session-record.js'
 import type { OfferedSession } from '../servers/local-protocol.js'
+import { fatesOf, isGone, type BoxGeneration } from './offered-sessions.js'
 
-/** Sessions in one offer; keeps a message to some hundred kilobytes. */
-const sessionsPerOffer = 1000
+/** Sessions in one offer: what a server takes over in a millisecond or so, between two turns of its event loop. */
+const sessionsPerOffer = 100
 
-/** A server that is attached to this machine's region. */
-export interface LocalServer {
+/** A server that is attached to this machine's region, in its box. */
+export interface LocalServer extends BoxGeneration {
   readonly name: string
   readonly stores: ReadonlySet<string>
   offer(offer: number, from: string, sessions: readonly OfferedSession[]): void
@@ -22,13 +25,20 @@ interface Offer {
   readonly sessions: readonly OfferedSession[]
 }
 
+/** What a server did not say that it has: it may have written it all the same. */
+interface Unsettled extends Offer {
+  /** It said that it has not, and so writes it no more. */
+  readonly refused: boolean
+}
+
 export class Handover {
   readonly #box: BoxOwner
   readonly #onTaken: (server: string, count: number) => void
   readonly #servers = new Set<LocalServer>()
   readonly #offers = new Map<number, Offer>()
-  /** In an offer that is not answered yet; by store and id. */
+  /** In an offer that is not answered yet, or unsettled; by store and id. */
   readonly #offered = new Set<string>()
+  #unsettled: Unsettled[] = []
   /** What each server has refused: it had no room, or was fenced itself. Others are offered it, and its successor. */
   readonly #refused = new Map<LocalServer, Set<string>>()
   readonly #ready = new Map<string, HeldStore>()
@@ -57,62 +67,116 @@ export class Handover {
     this.#offerAll()
   }
 
-  /** The server is gone: what it was offered and did not confirm is offered again. Origins keep that from doubling. */
+  /** The server is gone, or has lost its connection: `settle` decides what becomes of what it was offered. */
   leave(server: LocalServer): void {
     this.#servers.delete(server)
     this.#refused.delete(server)
     for (const [id, offer] of this.#offers) {
       if (offer.server !== server) continue
       this.#offers.delete(id)
-      for (const session of offer.sessions) this.#offered.delete(keyOf(session))
+      this.#unsettled.push({ ...offer, refused: false })
+    }
+  }
+
+  /** @param refused keys of the sessions that the server says it has not: it had no room, or was fenced */
+  taken(offerId: number, server: LocalServer, refused: readonly { store: string; id: string }[]): void {
+    const offer = this.#offers.get(offerId)
+    if (offer?.server !== server || this.#box.fenced) return
+    this.#offers.delete(offerId)
+    const kept = new Set(refused.map(keyOf))
+    const taken = offer.sessions.filter((session) => !kept.has(keyOf(session)))
+    for (const session of taken) this.#letGo(session)
+    this.#onTaken(server.name, taken.length)
+    if (kept.size > 0) {
+      this.#unsettled.push({ server, sessions: offer.sessions.filter((session) => kept.has(keyOf(session))), refused: true })
+      this.settle()
     }
     this.#offerAll()
   }
 
-  /** @param refused keys of the sessions that found no room at the server */
-  taken(offerId: number, server: LocalServer, refused: readonly { store: string; id: string }[]): void {
-    const offer = this.#offers.get(offerId)
-    if (offer?.server !== server) return
-    this.#offers.delete(offerId)
-    const kept = new Set(refused.map(keyOf))
-    const everRefused = this.#refused.get(server) ?? new Set()
-    this.#refused.set(server, everRefused)
-    let count = 0
-    for (const session of offer.sessions) {
-      const key = keyOf(session)
-      this.#offered.delete(key)
-      if (kept.has(key)) {
-        everRefused.add(key)
-        continue
-      }
+  /**
+   * Decides what became of sessions whose server was fenced or died in the middle of taking them over: they are
+   * offered anew unless its box has them. To be called from time to time, for a recoverer has a say in it.
+   */
+  settle(): void {
+    if (this.#unsettled.length === 0 || this.#box.fenced) return
+    const before = this.#unsettled
+    this.#unsettled = []
+    for (const unsettled of before) this.#settle(unsettled)
+    this.#offerAll()
+  }
+
+  #settle({ server, sessions, refused }: Unsettled): void {
+    if (!refused && !this.#isDone(server)) {
+      this.#unsettled.push({ server, sessions, refused })
+      return
+    }
+    const fates = fatesOf(this.#box.region, server, sessions.map((session) => this.#versionOf(session)))
+    const undecided = sessions.filter((_, i) => fates[i] === 'undecided')
+    for (const [i, session] of sessions.entries()) {
+      if (fates[i] === 'in-box') this.#letGo(session)
+      if (fates[i] !== 'not-taken') continue
+      this.#offered.delete(keyOf(session))
+      if (this.#servers.has(server)) this.#refuse(server, keyOf(session))
+    }
+    if (undecided.length > 0) this.#unsettled.push({ server, sessions: undecided, refused: true })
+  }
+
+  /** Has it dealt with all that it was offered? One that is connected anew has read what came by its last connection. */
+  #isDone(server: LocalServer): boolean {
+    const isSame = ({ box, generation }: LocalServer): boolean => box === server.box && generation === server.generation
+    return isGone(this.#box.region, server) || [...this.#servers].some(isSame)
+  }
+
+  #versionOf({ store, id }: OfferedSession): SessionVersion | undefined {
+    return this.#box.sessions.get(this.#box.sessions.store(store), id)
+  }
+
+  /** A server has it now. */
+  #letGo(session: OfferedSession): void {
+    try {
       this.#box.sessions.delete(this.#box.sessions.store(session.store), session.id)
-      count++
+      this.#offered.delete(keyOf(session))
+    } catch (error) {
+      // Then the whole node is fenced, and what is in either box is its recoverer's.
+      if (!isBackdoorsError(error, 'FENCED')) throw error
     }
-    this.#onTaken(server.name, count)
-    if (kept.size > 0) this.#offerAll()
   }
 
+  #refuse(server: LocalServer, key: string): void {
+    const keys = this.#refused.get(server)
+    if (keys) keys.add(key)
+    else this.#refused.set(server, new Set([key]))
+  }
+
+  /** A server has one offer at a time: it must not stall, and be taken for dead, because it takes so many over. */
   #offerAll(): void {
-    for (const server of this.#servers) {
-      for (const [name, store] of this.#ready) if (server.stores.has(name)) this.#offerStore(server, store)
+    const busy = new Set([...this.#offers.values()].map(({ server }) => server))
+    for (const server of this.#servers) if (!busy.has(server)) this.#offerNext(server)
+  }
+
+  #offerNext(server: LocalServer): void {
+    for (const [name, store] of this.#ready) {
+      if (server.stores.has(name) && this.#offerSome(server, store)) return
     }
   }
 
-  #offerStore(server: LocalServer, store: HeldStore): void {
-    const byNode = new Map<string, OfferedSession[]>()
+  /** Offers the next sessions, all of one node. @returns whether there were any */
+  #offerSome(server: LocalServer, store: HeldStore): boolean {
+    const sessions: OfferedSession[] = []
+    let from: string | undefined
     for (const id of store.sessions.keys()) {
       const key = keyOf({ store: store.name, id })
       if (this.#offered.has(key) || this.#refused.get(server)?.has(key)) continue
       const found = this.#box.sessions.locate(store, id)
-      if (found === undefined) continue
+      if (found === undefined || found.from !== (from ?? found.from)) continue
+      from = found.from
       this.#offered.add(key)
-      const sessions = byNode.get(found.from) ?? []
       sessions.push({ store: store.name, id, offset: found.offset, length: found.length })
-      byNode.set(found.from, sessions)
+      if (sessions.length === sessionsPerOffer) break
     }
-    for (const [from, sessions] of byNode) {
-      for (let first = 0; first < sessions.length; first += sessionsPerOffer) this.#send(server, from, sessions.slice(first, first + sessionsPerOffer))
-    }
+    if (from !== undefined) this.#send(server, from, sessions)
+    return from !== undefined
   }
 
   #send(server: LocalServer, from: string, sessions: readonly OfferedSession[]): void {

@@ -71,6 +71,8 @@ export class LocalSocket {
     this.#detach(socket)
     const server: LocalServer = {
       name: message.name,
+      box: message.box,
+      generation: message.generation,
       stores: new Set(message.stores),
       offer: (offer, from, sessions) => void writeMessage(socket, { type: 'offered', offer, from, sessions: [...sessions] }),
     }

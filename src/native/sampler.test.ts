@@ -107,7 +107,7 @@ describe('Sampler', () => {
   it('samples at a shorter interval at once', async () => {
     const rig = new Rig()
     const target = rig.watch([], oneWord, patientUs)
-    await rig.rounds(target, 1)
+    await until('the first round', () => rig.sampler.state(target)[1] === 1)
     rig.sampler.update(target, rig.reader, oneWord, [], 100, patientUs)
     await rig.rounds(target, 20)
   })
@@ -173,8 +173,7 @@ describe('Sampler', () => {
     while (!beat.fenced) Atomics.wait(held, 0, 0, 1)
     const fetched = rig.events.length
     // Let the cells stall for good, still without fetching.
-    const stalledAt = memoryAddon().monotonicUs()
-    while (memoryAddon().monotonicUs() < stalledAt + 5_000 || !isAllStalled(rig.sampler.state(target))) Atomics.wait(held, 0, 0, 1)
+    while (!isAllStalled(rig.sampler.state(target), rig.words[16] as number)) Atomics.wait(held, 0, 0, 1)
     await until('the rest is delivered', () => rig.events.length > fetched)
     await rig.rounds(target, 2)
     const late = rig.events.slice(fetched)
@@ -251,6 +250,8 @@ describe('Sampler', () => {
   })
 })
 
-function isAllStalled(state: Float64Array): boolean {
-  return state.every((value, index) => index < samplerHeadFields || (index - samplerHeadFields) % 4 !== 3 || value === 1)
+/** Has every cell stalled at this count? */
+function isAllStalled(state: Float64Array, counter: number): boolean {
+  const expected = [counter, undefined, undefined, 1]
+  return state.every((value, index) => index < samplerHeadFields || value === (expected[(index - samplerHeadFields) % 4] ?? value))
 }

@@ -1,7 +1,7 @@
 /** Fencing and claiming: compare-and-swap on the control page of the node that failed. */
 import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { claimGeneration, decodeClaim, encodeClaim, type Claim, type ClaimStep } from '../region/control.js'
+import { claimGeneration, decodeClaim, encodeClaim, encodeFence, extractedSequence, fencedGeneration, type Claim, type ClaimStep } from '../region/control.js'
 import { control, controlPairOffset } from '../region/layout.js'
 
 /** A word that others move too is tried this often before that is an error. */
@@ -18,12 +18,38 @@ export async function raiseFence(memory: RemoteMemory, box: number | 'node', gen
   const offset = controlPairOffset(box) + control.fence
   let expected = 0n
   for (let attempt = 0; attempt < maxTries; attempt++) {
-    if (expected >= BigInt(generation)) return Number(expected)
-    const before = await memory.compareAndSwap(offset, expected, BigInt(generation))
-    if (before === expected) return Number(before)
+    if (fencedGeneration(expected) >= generation) return fencedGeneration(expected)
+    const before = await memory.compareAndSwap(offset, expected, encodeFence(generation, 0))
+    if (before === expected) return fencedGeneration(before)
     expected = before
   }
-  throw new BackdoorsError('FENCE_FAILED', `The fence word of ${memory.peer} would not hold still for ${maxTries} tries: its memory is being written over.`, { peer: memory.peer, offset })
+  throw fenceUnstable(memory.peer, offset)
+}
+
+const fenceUnstable = (peer: string, offset: number): BackdoorsError =>
+  new BackdoorsError('FENCE_FAILED', `The fence word of ${peer} would not hold still for ${maxTries} tries: its memory is being written over.`, { peer, offset })
+
+/**
+ * Tells the machine of a fenced box how far its recoverer has read. To be called before the claim moves on to
+ * `extracted`, and never after.
+ * @throws BackdoorsError CLAIM_LOST where a later generation has been fenced, and what compare-and-swap throws
+ */
+export async function tellExtracted(memory: RemoteMemory, box: number, generation: number, sequence: number): Promise<void> {
+  const offset = controlPairOffset(box) + control.fence
+  let expected = encodeFence(generation, 0)
+  for (let attempt = 0; attempt < maxTries; attempt++) {
+    const before = await memory.compareAndSwap(offset, expected, encodeFence(generation, sequence))
+    if (before === expected) return
+    if (fencedGeneration(before) !== generation) throw new BackdoorsError('CLAIM_LOST', `Box ${box} of node ${memory.peer} was fenced anew before its recovery had read it.`, { peer: memory.peer, offset, box })
+    expected = before
+  }
+  throw fenceUnstable(memory.peer, offset)
+}
+
+/** What was told by `tellExtracted`. */
+export async function toldExtracted(memory: RemoteMemory, box: number): Promise<number> {
+  const word = await memory.read(controlPairOffset(box) + control.fence, 8)
+  return extractedSequence(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true))
 }
 
 /** The recovery of one generation, as this node holds it. */
@@ -34,6 +60,8 @@ export class ClaimHolder {
   private constructor(
     private readonly memory: RemoteMemory,
     private readonly box: number | 'node',
+    /** In full; the claim word has room for the low 24 bits only. */
+    readonly generation: number,
     claim: Claim,
     private readonly obeyed: boolean,
   ) {
@@ -57,10 +85,10 @@ export class ClaimHolder {
     let expected = 0n
     for (let attempt = 0; attempt < maxTries; attempt++) {
       const before = await memory.compareAndSwap(offset, expected, encodeClaim(wanted))
-      if (before === expected || !obeyed) return new ClaimHolder(memory, box, wanted, obeyed)
+      if (before === expected || !obeyed) return new ClaimHolder(memory, box, generation, wanted, obeyed)
       const held = decodeClaim(before)
       if (held?.generation === wanted.generation) {
-        if (held.recoverer === recoverer) return new ClaimHolder(memory, box, held, obeyed)
+        if (held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed)
         throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} already (step ${held.step}).`, { peer: memory.peer, offset })
       }
       expected = before

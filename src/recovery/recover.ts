@@ -4,12 +4,12 @@
  */
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { fenceAll, nodeGeneration, recoverySteps, type ClaimStep, type RecoveryStep } from '../region/control.js'
+import { fenceAll, isBefore, isWithin, nodeGeneration, type ClaimStep, type RecoveryStep } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { readDirectory, readSessions, type ExtractedSession, type Extraction } from '../region/region-reader.js'
 import type { SessionOrigin } from '../region/session-record.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
-import { ClaimHolder, raiseFence } from './control-words.js'
+import { ClaimHolder, raiseFence, tellExtracted, toldExtracted } from './control-words.js'
 
 export type RecoveryTarget =
   | { readonly kind: 'node' }
@@ -178,7 +178,7 @@ class Recovery {
     this.#report.boxes.push(...boxes.map(({ box }) => box))
     const claims = new Set([...boxes.map(({ claim }) => claim), deciding])
     if (isBefore(deciding.step, 'adopted')) {
-      const sessions = await this.#extract(boxes.map(({ box }) => box))
+      const sessions = await this.#extractOnce(deciding, boxes.map(({ box }) => box))
       await this.#advance(claims, 'extracted')
       const { adopted, known, refused } = await this.#options.adopt(sessions)
       Object.assign(this.#report, { adopted, known, refused })
@@ -192,6 +192,23 @@ class Recovery {
   async #advance(claims: Iterable<ClaimHolder>, step: ClaimStep): Promise<void> {
     for (const claim of claims) if (isBefore(claim.step, step)) await claim.advance(step)
     this.#step(step)
+  }
+
+  /**
+   * A machine that lives on without this one box has to know what was found in it, for the rest is still its own: that is
+   * told once, and kept to if the recovery is run again.
+   */
+  async #extractOnce(deciding: ClaimHolder, boxes: readonly number[]): Promise<RecoveredSession[]> {
+    const { memory, target } = this.#options
+    const sessions = await this.#extract(boxes)
+    if (target.kind === 'node') return sessions
+    if (isBefore(deciding.step, 'extracted')) {
+      const highest = sessions.reduce((latest, { sequence }) => Math.max(latest, sequence), 0)
+      await tellExtracted(memory, target.box, deciding.generation, highest)
+      return sessions
+    }
+    const told = await toldExtracted(memory, target.box)
+    return sessions.filter(({ sequence }) => isWithin(sequence, told))
   }
 
   async #extract(boxes: readonly number[]): Promise<RecoveredSession[]> {
@@ -220,5 +237,3 @@ class Recovery {
     this.#report.bytes += bytes
   }
 }
-
-const isBefore = (step: RecoveryStep, other: RecoveryStep): boolean => recoverySteps.indexOf(step) < recoverySteps.indexOf(other)

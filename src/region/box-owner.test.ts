@@ -159,12 +159,13 @@ describe('a closed box', () => {
     const region = machine.open()
     const owner = take(region)
     // The fence falls between the store that closes the box and the second look at the fence.
-    const barrier = vi.spyOn(Atomics, 'add').mockImplementationOnce(() => {
+    const fenceAt = vi.spyOn(Atomics, 'add') as unknown as { mockImplementationOnce(run: () => number): void; mockRestore(): void }
+    fenceAt.mockImplementationOnce(() => {
       machine.setFence(1, 1)
       return 0
     })
     owner.close()
-    barrier.mockRestore()
+    fenceAt.mockRestore()
     expect(owner.fenced).toBe(true)
     expect(await entryOf(machine, 1)).toMatchObject({ state: 'open', generation: 1 })
   })

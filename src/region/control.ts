@@ -5,6 +5,11 @@
  * has reached the owner's generation, and a later owner is not, so nobody ever has to reset it. The node's
  * fence word is 0 or 1 and holds for the region's whole life.
  *
+ * Only the low half of a fence word fences. The upper half of a box's says, once its claim is at `extracted`, how far
+ * the recoverer read: the low 32 bits of the highest sequence that it found. A commit under way when the fence came is
+ * found or is not, and the box's own machine cannot know which; where it has to (`src/daemon/offered-sessions.ts`), this
+ * tells.
+ *
  * A **claim** word says who recovers which generation, and how far:
  *
  *     bits 0–7 step | 8–23 term | 24–39 recoverer | 40–63 generation (low 24 bits)
@@ -29,6 +34,17 @@ export interface Claim {
   /** Low 24 bits of the generation that is being recovered. */
   readonly generation: number
 }
+
+export const isBefore = (step: RecoveryStep, other: RecoveryStep): boolean => recoverySteps.indexOf(step) < recoverySteps.indexOf(other)
+
+const generationMask = 0xffff_ffffn
+
+export const encodeFence = (generation: number, extracted: number): bigint => BigInt(generation) | (BigInt(extracted >>> 0) << 32n)
+export const fencedGeneration = (word: bigint): number => Number(word & generationMask)
+export const extractedSequence = (word: bigint): number => Number(word >> 32n)
+
+/** Is a commit of this sequence among those that a recoverer found, who read as far as `extracted` (32 bits)? */
+export const isWithin = (sequence: number, extracted: number): boolean => ((extracted - (sequence % 0x1_0000_0000)) | 0) >= 0
 
 export const claimGeneration = (generation: number): number => generation & 0xff_ffff
 

@@ -1,11 +1,14 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { claimGeneration, decodeClaim, encodeClaim, type Claim } from './control.js'
 import { decodeDirectoryEntry, encodeDirectoryEntry } from './directory.js'
 import { decodeHeader, encodeHeader } from './header.js'
 import { boxOffset, control, controlPairOffset, defaultGeometry, directoryEntry, directoryEntryOffset, header, maxBoxes, pageBytes, planRegion } from './layout.js'
+import { crc32c } from '../native/crc32c.js'
 import { boxSeed } from './seed.js'
 import { decodeSensor, describeSensor } from './sensor-cell.js'
 import { decodeRecord, encodeOrigin } from './session-record.js'
+import { shortCrc32c } from './short-crc32c.js'
 import { codeOf } from './testing/code-of.js'
 
 describe('a header', () => {
@@ -153,6 +156,15 @@ describe('a session record', () => {
   it('is none where there is too little of it', () => {
     for (let length = 0; length < 60; length++) expect(decodeRecord(new Uint8Array(length).fill(1), 0)).toBeUndefined()
   })
+})
+
+it('reckons the CRC of few bytes as the addon does', () => {
+  const word = fc.integer({ min: 0, max: 0xffff_ffff })
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 40, maxLength: 40 }), fc.integer({ min: 0, max: 10 }), fc.integer({ min: 0, max: 7 }), word, (bytes, offset, words, seed) => {
+      expect(shortCrc32c(bytes, offset, words * 4, seed) >>> 0).toBe(crc32c(bytes, offset, words * 4, seed))
+    }),
+  )
 })
 
 it('reads no header from fewer bytes than a header has', () => {

@@ -1,7 +1,7 @@
 /** docs/layout.md says what the code does: its tables are read here, and its example is made anew. */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { encodeClaim, recoverySteps } from './control.js'
+import { encodeClaim, encodeFence, recoverySteps } from './control.js'
 import * as layout from './layout.js'
 import { encodeOrigin } from './session-record.js'
 import { hexOf, workedExample } from './testing/worked-example.js'
@@ -26,6 +26,10 @@ interface Field {
 
 const fields = (heading: string): Field[] =>
   table(heading).map(([offset = '', size = '', type = '', name = '', meaning = '']) => ({ name, offset: Number(offset), size: Number(size), type, meaning }))
+
+/** The parts of a word, as the table of its bits divides it. */
+const bitsOf = (heading: string, word: bigint): Record<string, number> =>
+  Object.fromEntries(table(heading).map(([bit = '', bits = '', name = '']) => [name, Number((word >> BigInt(bit)) & ((1n << BigInt(bits)) - 1n))]))
 
 const sizeOfType: Partial<Record<string, number>> = { u16: 2, u32: 4, u64: 8, f64: 8 }
 
@@ -81,11 +85,14 @@ describe('docs/layout.md', () => {
     expect(table('Claim word')[0]?.[3]).toBe(`${steps}; anything else is no claim`)
   })
 
+  it('has the bits of a fence where the code has them', () => {
+    const fence = { generation: 0x1234_5678, extracted: 0x9abc_def0 }
+    expect(bitsOf('Fence word', encodeFence(fence.generation, fence.extracted))).toEqual(fence)
+  })
+
   it('has the bits of a claim where the code has them', () => {
     const claim = { step: 'announced', term: 0xabcd, recoverer: 0x1234, generation: 0x56789a } as const
-    const word = encodeClaim(claim)
-    const read = Object.fromEntries(table('Claim word').map(([bit = '', bits = '', name = '']) => [name, Number((word >> BigInt(bit)) & ((1n << BigInt(bits)) - 1n))]))
-    expect(read).toEqual({ ...claim, step: recoverySteps.indexOf('announced') })
+    expect(bitsOf('Claim word', encodeClaim(claim))).toEqual({ ...claim, step: recoverySteps.indexOf('announced') })
   })
 
   it('has the fields of an origin where the code has them', () => {

@@ -72,6 +72,11 @@ export class ControlWords {
     return Atomics.load(this.#words, (controlPairOffset(box) - control.offset + control.fence) >> 2)
   }
 
+  /** How far the recoverer of the fenced generation read (`isWithin`). */
+  extracted(box: number): number {
+    return Atomics.load(this.#words, (controlPairOffset(box) - control.offset + control.fence + 4) >> 2)
+  }
+
   claim(box: number | 'node'): bigint {
     const word = (controlPairOffset(box) - control.offset + control.claim) >> 2
     return (BigInt(Atomics.load(this.#words, word + 1)) << 32n) | BigInt(Atomics.load(this.#words, word))

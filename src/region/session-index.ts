@@ -1,5 +1,5 @@
-import { crc32c } from '../native/crc32c.js'
 import { indexEntry as at, indexFlags, record, slotUnitBytes } from './layout.js'
+import { shortCrc32c } from './short-crc32c.js'
 import { viewOf } from './text.js'
 
 /** A slot of the heap: where a version may stand. In bytes from the start of the heap. */
@@ -48,7 +48,7 @@ export function decodeIndexEntry(index: Uint8Array, position: number, seed: numb
   if (flags === 0 && crc === 0 && slotA === undefined && slotB === undefined) return free
   const slots = (flags & indexFlags.currentIsB ? [slotB, slotA] : [slotA, slotB]).filter((slot) => slot !== undefined)
   const current = flags & indexFlags.currentIsB ? slotB : slotA
-  if (crc !== crc32c(bytes, 0, at.crc, seed)) return { slots, recordBytes: 0, sequence: 0, state: 'doubtful' }
+  if ((crc | 0) !== shortCrc32c(bytes, 0, at.crc, seed)) return { slots, recordBytes: 0, sequence: 0, state: 'doubtful' }
   if (flags & indexFlags.deleted) return deleted
   const recordBytes = view.getUint32(at.recordBytes, true)
   const possible = current !== undefined && recordBytes >= record.headerBytes && recordBytes <= current.bytes

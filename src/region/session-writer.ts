@@ -9,6 +9,7 @@ import { Heap } from './heap.js'
 import { indexEntry, indexFlags, maxNameBytes, maxSessionIdBytes, record, slotUnitBytes } from './layout.js'
 import type { Slot } from './session-index.js'
 import { decodeRecord, encodeOrigin, type SessionOrigin, type SessionVersion } from './session-record.js'
+import { shortCrc32c } from './short-crc32c.js'
 import { encodeName, encodeText } from './text.js'
 
 /** What the writer keeps of one session, outside shared memory. */
@@ -314,7 +315,7 @@ export class SessionWriter {
     words[word + 4] = flags
     words[word + 5] = recordBytes
     words[word + 6] = sequence >>> 0
-    words[word + 7] = crc32c(this.#bytes, start, indexEntry.crc, this.#options.seed)
+    words[word + 7] = shortCrc32c(this.#bytes, start, indexEntry.crc, this.#options.seed)
   }
 
   /** Takes over what stands in the box. @returns the slots in use, and the first entry never used */

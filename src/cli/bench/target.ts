@@ -5,11 +5,11 @@ import type { MemoryRange, RemoteMemory } from '../../fabric/remote-memory.js'
 export interface BenchRead {
   readonly view: Uint8Array
   /** Nanoseconds from each run's start to the next one's. */
-  latencyLoop?(iterations: number): Float64Array
-  runSync?(): void
+  readonly latencyLoop?: (iterations: number) => Float64Array
+  readonly runSync?: () => void
   /** Undefined where the read was over before it returned. */
-  start(): Promise<void> | undefined
-  close(): void
+  readonly start: () => Promise<void> | undefined
+  readonly close: () => void
 }
 
 /** Its memory is filled by the pattern from its first byte on. */

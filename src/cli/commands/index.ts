@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { registerDemo } from '../demo/demo.js'
 import type { Output } from '../output.js'
+import { registerBench } from './bench.js'
 import { registerDaemon } from './daemon.js'
 import { registerDevices } from './devices.js'
 import { registerDoctor } from './doctor.js'
@@ -22,4 +23,5 @@ export function registerCommands(program: Command, output: Output): void {
   registerSessions(program, output)
   registerSensors(program, output)
   registerDevices(program, output)
+  registerBench(program, output)
 }

@@ -61,6 +61,11 @@ export class Fleet {
     return this.ledgers.every((ledger) => ledger.acknowledged >= acknowledged)
   }
 
+  /** Sessions that `node` served last. */
+  servedBy(node: string): number {
+    return this.ledgers.filter((ledger) => ledger.servedBy === node).length
+  }
+
   /** `node` has failed. @returns the sessions that it served */
   fail(node: string): SessionLedger[] {
     for (const ledger of this.ledgers) ledger.fail(node)

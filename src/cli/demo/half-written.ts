@@ -33,23 +33,26 @@ interface Committed {
 export function plantHalfWritten(path: string, count: number, random: Random): string[] {
   const region = openRegion(path)
   try {
-    const words = new ControlWords(region)
-    const boxes = Array.from({ length: region.header.plan.boxCount }, (_, box) => box)
-    const isFenced = (): boolean => words.fence('node') !== 0 || boxes.some((box) => words.fence(box) !== 0)
-    if (isFenced()) return []
+    const boxes = Array.from({ length: region.header.plan.boxCount }, (_, box) => box).filter((box) => isOpen(region, box))
     const chosen = shuffled(random, boxes.flatMap((box) => committedIn(region, box))).slice(0, count)
     let sequence = Math.max(0, ...chosen.map(({ version }) => version.sequence))
     for (const committed of chosen) plant(region, committed, ++sequence, random)
-    return isFenced() ? [] : chosen.map(({ version }) => version.id)
+    return boxes.every((box) => isOpen(region, box)) ? chosen.map(({ version }) => version.id) : []
   } finally {
     region.memory.close()
   }
 }
 
+/** Does a server own the box that has not been fenced? */
+function isOpen(region: Region, box: number): boolean {
+  const words = new ControlWords(region)
+  const entryAt = directoryEntryOffset(region.header.plan, box)
+  const entry = decodeDirectoryEntry(region.bytes.subarray(entryAt, entryAt + directoryEntry.bytes))
+  return box !== 0 && entry?.state === 'open' && words.fence('node') === 0 && words.fence(box) < entry.generation
+}
+
 /** Sessions with two versions, the idle one's slot being large enough for the current one. */
 function committedIn({ bytes, header: { plan, incarnation } }: Region, box: number): Committed[] {
-  const entryAt = directoryEntryOffset(plan, box)
-  if (box === 0 || decodeDirectoryEntry(bytes.subarray(entryAt, entryAt + directoryEntry.bytes))?.state !== 'open') return []
   const start = boxOffset(plan, box)
   const seed = boxSeed(incarnation, box)
   const index = bytes.subarray(start + plan.indexInBox, start + plan.indexInBox + plan.sessionsPerBox * indexEntry.bytes)

@@ -65,6 +65,11 @@ export class SessionLedger {
     return this.#repeated
   }
 
+  /** The node that acknowledged its newest request. */
+  get servedBy(): string | undefined {
+    return this.#servedBy
+  }
+
   /** Was it last served by the node that failed, when that failed? */
   get wasOnFailedNode(): boolean {
     return this.#failedNode !== undefined

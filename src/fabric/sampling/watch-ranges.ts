@@ -1,7 +1,7 @@
 /** Which bytes a watch has to read: as few ranges as its cells allow. Pure. */
 import type { SamplerCell } from '../../native/memory.js'
 import type { MemoryRange, WatchedCell } from '../remote-memory.js'
-import { paddedLength } from './read-rounds.js'
+import { paddedLength } from '../padding.js'
 
 export interface WatchRanges {
   readonly ranges: readonly MemoryRange[]

@@ -1,5 +1,6 @@
 /** Copies ranges out of a peer's file, in parts so short that the event loop is never held for long. */
 import { getSystemErrorName } from 'node:util'
+import { paddedLength } from '../padding.js'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { BackdoorsError } from '../../errors.js'
 import type { FileReader } from '../../native/memory.js'
@@ -21,7 +22,7 @@ export function layOut(ranges: readonly MemoryRange[]): { readonly positions: re
   let length = 0
   const positions = ranges.map((range) => {
     const position = length
-    length += Math.ceil(range.length / 8) * 8
+    length += paddedLength(range.length)
     return position
   })
   return { positions, length }

@@ -4,7 +4,7 @@ import { verbsAddon } from '../../native/load.js'
 import { accessFlags, type MemoryRegion, type WorkBatch, workOpcodes, workRowFields } from '../../native/verbs.js'
 import type { MemoryRange, PreparedRead } from '../remote-memory.js'
 import type { RcEndpoint } from './rc-endpoint.js'
-import { paddedLength } from './read-rounds.js'
+import { paddedLength } from '../padding.js'
 import type { WindowMap } from './window-map.js'
 
 /** Longer ranges become several requests, so that none keeps a NIC's other queue pairs waiting. */

@@ -1,5 +1,6 @@
 /** Cuts many ranges into rounds, each of which fits into one pooled buffer. Pure. */
 import { workRowFields } from '../../native/verbs.js'
+import { paddedLength } from '../padding.js'
 import type { MemoryRange } from '../remote-memory.js'
 import type { WindowMap, WindowPiece } from './window-map.js'
 
@@ -8,9 +9,6 @@ export interface RoundLimits {
   readonly length: number
   readonly requests: number
 }
-
-/** Bytes that a range takes in a buffer: each starts at a multiple of 8, so that words keep their alignment. */
-export const paddedLength = (length: number): number => Math.ceil(length / 8) * 8
 
 /**
  * The rows of ranges that fit into one buffer and cross no windows, which most do: nothing is allocated.

@@ -9,7 +9,8 @@ import type { SampledPlan } from '../sampling/shared-sampler.js'
 import { BufferPool, type PooledBuffer, pooledLength, pooledRequests } from './buffer-pool.js'
 import { closeTarget, prepareTarget, VerbsPreparedRead } from './prepared-read.js'
 import type { RcEndpoint } from './rc-endpoint.js'
-import { fillOneRound, paddedLength, type ReadRound, roundsOf } from './read-rounds.js'
+import { paddedLength } from '../padding.js'
+import { fillOneRound, type ReadRound, roundsOf } from './read-rounds.js'
 import { rangesOf } from '../sampling/watch-ranges.js'
 import { WindowMap } from './window-map.js'
 
@@ -130,7 +131,9 @@ export class VerbsMemory implements RemoteMemory {
   #sample(plan: WatchPlan): SampledPlan<SampledSource> & { close(): void } {
     checkPlan(this.#map, plan)
     const { ranges, positions, bufferLength, cells } = rangesOf(plan.cells)
-    const target = prepareTarget(this.#endpoint, this.#map, ranges, positions, Math.max(bufferLength, 1))
+    // Without cells there is still something to learn: whether the memory can be reached.
+    const read = ranges.length > 0 ? ranges : [{ offset: 0, length: 1 }]
+    const target = prepareTarget(this.#endpoint, this.#map, read, positions, Math.max(bufferLength, 1))
     const { intervalUs, unreachableAfterUs } = plan
     return { source: [target.batch], cells, intervalUs, unreachableAfterUs, close: () => closeTarget(target) }
   }

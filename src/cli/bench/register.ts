@@ -1,0 +1,118 @@
+/** `backdoors bench read-latency`: its options, its table and its JSON. */
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import type { Output } from '../output.js'
+import { table } from '../table.js'
+import type { Circumstances } from './history.js'
+import type { Fabric, LatencyFigures, ReadLatencyResult, ThroughputFigures } from './read-latency.js'
+import type { BenchTarget } from './target.js'
+
+const examples = `
+Examples:
+  backdoors bench read-latency
+  backdoors bench read-latency --fabric verbs --device rxe0 --sizes 8,4096 --json
+  backdoors bench read-latency --history bench.ndjson --plot latency.svg --raw samples
+
+Reads memory of this machine through one device, looped back. Three ways of running a read: a poll loop in the addon
+(as ib_read_lat), a call of JavaScript for each, a promise for each. p50 to max are of all samples; the row after them
+is reckoned as perftest does, which drops the two largest. Without a device, "auto" measures shm, which has no poll loop.`
+
+interface ReadLatencyArguments {
+  readonly fabric: Fabric
+  readonly device?: string
+  readonly sizes: readonly number[]
+  readonly iterations: number
+  readonly apart?: boolean
+  readonly json?: boolean
+  readonly history?: string
+  readonly plot?: string
+  readonly raw?: string
+}
+
+/** Adds the command to `backdoors bench`. */
+export function registerReadLatency(bench: Command, output: Output): void {
+  bench
+    .command('read-latency')
+    .description('latency, message rate and bandwidth of reads')
+    .addOption(new Option('--fabric <fabric>', 'what to read through').choices(['auto', 'verbs', 'shm']).default('auto'))
+    .option('--device <name>', 'the RDMA device (default: the first with an active port)')
+    .option('--sizes <bytes>', 'of the reads, with commas between', parseSizes, [8, 64, 512, 4096, 32768, 65536])
+    .option('--iterations <count>', 'reads for each size and way', parseCount, 10_000)
+    .option('--apart', 'verbs: the memory is lent by a process of its own')
+    .option('--json', 'the last line on stdout is one JSON object')
+    .option('--history <file>', 'append a row for each measurement, as NDJSON')
+    .option('--plot <file>', 'draw the distributions as an SVG picture (needs the package vega)')
+    .option('--raw <folder>', 'write every sample there, in nanoseconds')
+    .addHelpText('after', examples)
+    .action((options: ReadLatencyArguments) => runReadLatency(options, output))
+}
+
+async function runReadLatency({ fabric, device, apart, json, sizes, iterations, history, plot, raw }: ReadLatencyArguments, output: Output): Promise<void> {
+  const { checkSizes, measureReadLatency, openTarget } = await import('./read-latency.js')
+  const { circumstancesOf } = await import('./history.js')
+  checkSizes(sizes)
+  const { target, fallback } = await openTarget(fabric, { ...(device === undefined ? {} : { device }), ...(apart === undefined ? {} : { apart }) })
+  if (fallback !== undefined) output.note(`Measuring shm: ${fallback}`)
+  try {
+    const result = await measureReadLatency(target, { sizes, iterations }, (what) => output.note(`measuring ${what}`))
+    const circumstances = circumstancesOf(target.device)
+    await keep(result, circumstances, { history, plot, raw })
+    if (json) output.json(asJson(result, target, circumstances, iterations))
+    else print(result, target, circumstances, output)
+  } finally {
+    await target.close()
+  }
+}
+
+async function keep({ latency, rate, bandwidth }: ReadLatencyResult, circumstances: Circumstances, { history, plot, raw }: Partial<Record<'history' | 'plot' | 'raw', string | undefined>>): Promise<void> {
+  if (raw !== undefined) {
+    const { writeSamples } = await import('./raw-samples.js')
+    for (const { figures, ns } of latency) writeSamples(raw, `${figures.tier}-${figures.size}`, ns)
+  }
+  if (history !== undefined) {
+    const { appendHistory, historyRow } = await import('./history.js')
+    const many = ({ reads, size, nsPerRead }: ThroughputFigures) => historyRow(`read-many/${reads}x${size}`, 'ns/read', nsPerRead, circumstances)
+    appendHistory(history, [...latency.map(({ figures: { tier, size, us } }) => historyRow(`read-latency/${tier}/${size}`, 'µs', us, circumstances)), many(rate), many(bandwidth)])
+  }
+  if (plot !== undefined) {
+    const { plotToFile } = await import('./plot.js')
+    const series = latency.map(({ figures: { tier, size }, ascendingNs }) => ({ panel: `${size} B`, name: tier, ascending: ascendingNs, scale: 1e-3 }))
+    await plotToFile(plot, { title: `Read latency on ${circumstances.device}, ${circumstances.kernel}, ${circumstances.commit}`, axis: 'µs', series })
+  }
+}
+
+function asJson({ latency, rate, bandwidth }: ReadLatencyResult, { fabric, responder }: BenchTarget, circumstances: Circumstances, iterations: number): unknown {
+  return { fabric, responder, ...circumstances, iterations, latency: latency.map(({ figures }) => figures), rate, bandwidth }
+}
+
+const us = (value: number): string => value.toFixed(2)
+
+function print({ latency, rate, bandwidth }: ReadLatencyResult, { fabric, responder }: BenchTarget, { device, kernel, commit }: Circumstances, output: Output): void {
+  output.line(`${fabric} on ${device}; responder: ${responder}; kernel ${kernel}; commit ${commit}`)
+  const figures = latency.map((measured) => measured.figures)
+  output.line('All samples, in µs:')
+  output.line(table(['bytes', 'way', 'samples', 'p50', 'p99', 'p99.9', 'max', 'by event', 'their p50'], figures.map(honestRow)))
+  output.line('As perftest reckons, in µs:')
+  output.line(table(['bytes', 'way', 'iterations', 't_min', 't_max', 't_typical', 't_avg', 't_stdev', '99%', '99.9%'], figures.map(perftestRow)))
+  output.line(`readMany of ${rate.reads} × ${rate.size} B: ${Math.round(rate.readsPerSecond)} reads/s`)
+  output.line(`readMany of ${bandwidth.reads} × ${bandwidth.size} B: ${bandwidth.megabytesPerSecond.toFixed(1)} MB/s`)
+}
+
+const honestRow = ({ size, tier, us: all, byEventUs }: LatencyFigures): (string | number | undefined)[] => [
+  size, tier, all.samples, us(all.p50), us(all.p99), us(all.p999), us(all.max), byEventUs?.samples, byEventUs === null ? undefined : us(byEventUs.p50),
+]
+
+const perftestRow = ({ size, tier, perftestUs: row }: LatencyFigures): (string | number)[] => [
+  size, tier, row.iterations, us(row.min), us(row.max), us(row.typical), us(row.average), us(row.stdev), us(row.p99), us(row.p999),
+]
+
+function parseCount(text: string): number {
+  const count = Number(text)
+  if (!Number.isInteger(count) || count < 1 || count > 10_000_000) throw new InvalidArgumentError('It has to be a whole number from 1 to 10,000,000.')
+  return count
+}
+
+function parseSizes(text: string): number[] {
+  const sizes = text.split(',').map(Number)
+  if (sizes.some((size) => !Number.isInteger(size) || size < 1)) throw new InvalidArgumentError('They have to be whole numbers of bytes with commas between.')
+  return sizes
+}

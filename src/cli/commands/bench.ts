@@ -1,0 +1,48 @@
+/** `backdoors bench`: how fast it is on this machine. */
+import { InvalidArgumentError, type Command } from 'commander'
+import { existsSync } from 'node:fs'
+import type { Output } from '../output.js'
+import { table } from '../table.js'
+
+const commitExamples = `
+Examples:
+  backdoors bench commit
+  backdoors bench commit --samples 1000000 --json
+  backdoors bench commit --history bench.ndjson
+
+Times commits of bytes in several sizes, of a typical cart as an object, and beats, and the JavaScript heap that a commit
+uses up. --history appends one JSON line per row, with commit, kernel and device.`
+
+export function registerBench(program: Command, output: Output): void {
+  const bench = program.command('bench').description('how fast it is on this machine').addHelpText('after', '\nExamples:\n  backdoors bench commit\n  backdoors bench read-latency --help')
+  registerCommit(bench, output)
+}
+
+function registerCommit(bench: Command, output: Output): void {
+  bench
+    .command('commit')
+    .description('what a server pays for being recoverable: its commits and beats')
+    .option('--samples <count>', 'samples of each row', parseCount, 200_000)
+    .option('--history <file>', 'append the rows to this file as JSON lines')
+    .option('--json', 'one JSON object on stdout')
+    .addHelpText('after', commitExamples)
+    .action(async ({ samples, history, json }: { samples: number; history?: string; json?: boolean }) => {
+      const { benchCommit } = await import('../bench/commit.js')
+      const { appendHistory, circumstancesOf } = await import('../bench/history.js')
+      // Where regions stand: a file on a disk would be written back to it now and then.
+      const rows = benchCommit({ samples, ...(existsSync('/dev/shm') ? { folder: '/dev/shm' } : {}) })
+      const circumstances = circumstancesOf('shm')
+      if (history !== undefined) appendHistory(history, rows.map(({ p999, ...row }) => ({ ...row, 'p99.9': p999, ...circumstances })))
+      if (json) output.json({ rows, ...circumstances })
+      else output.line(table(['', 'unit', 'samples', 'p50', 'p99', 'p99.9'], rows.map((row) => [row.name, row.unit, row.samples, ...[row.p50, row.p99, row.p999].map(figure)])))
+    })
+}
+
+/** Three digits that count: figures range from nanoseconds to milliseconds. */
+const figure = (value: number): string => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3))
+
+export function parseCount(text: string): number {
+  const count = Number(text)
+  if (Number.isInteger(count) && count >= 1 && count <= 1e9) return count
+  throw new InvalidArgumentError('It must be a positive whole number.')
+}
