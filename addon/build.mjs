@@ -49,6 +49,8 @@ function checkTools() {
 
 /** Node's headers where they were installed with Node itself, so that nothing has to be downloaded. */
 function nodeHeaders() {
+  // node-gyp takes this one up by itself.
+  if (process.env.npm_config_nodedir) return process.env.npm_config_nodedir
   const prefix = resolve(dirname(process.execPath), '..')
   return existsSync(join(prefix, 'include', 'node', 'node_api.h')) ? prefix : undefined
 }
@@ -84,7 +86,10 @@ function build(folder, options) {
     const { status, stdout, stderr, error } = step()
     if (status === 0) continue
     process.stderr.write(`${stdout}${stderr}`)
-    const offline = headers === undefined ? ' Node\'s headers were not found beside node, and had to be downloaded.' : ''
+    const offline =
+      headers === undefined
+        ? " Node's headers were not found beside node and had to be downloaded; where that is impossible, set npm_config_nodedir to the folder that holds their include/node."
+        : ''
     fail(`the native addon could not be built; the output above says why.${offline}${error === undefined ? '' : ` ${error.message}`}`)
   }
 }

@@ -6,7 +6,7 @@
 import { createInterface } from 'node:readline'
 import { SessionClient, type ServerAddress } from '../src/cli/demo/client.js'
 import { Connection } from '../src/cli/demo/connection.js'
-import { SessionLedger, violations, type Holder } from '../src/cli/demo/ledger.js'
+import { SessionLedger, type violations, type Holder } from '../src/cli/demo/ledger.js'
 import type { Answer } from '../src/cli/demo/protocol.js'
 import { Random } from '../src/fabric/mock/random.js'
 

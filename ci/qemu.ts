@@ -56,7 +56,7 @@ function kernelCommandLine(settings: Readonly<Record<string, string>>): string {
 
 /** Only ASCII letters, digits and a few marks stay, so that neither the kernel nor a shell sees anything special. */
 function percentEncoded(value: string): string {
-  const asIs = /[A-Za-z0-9_.\/:-]/;
+  const asIs = /[A-Za-z0-9_./:-]/;
   return [...Buffer.from(value)]
     .map((byte) => (asIs.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `%${byte.toString(16).padStart(2, '0')}`))
     .join('');

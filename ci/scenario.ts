@@ -11,10 +11,10 @@ export interface ScenarioResult {
 
 export interface ScenarioContext {
   /** Boots guests of these names side by side; they end with the scenario. */
-  boot<const Names extends readonly string[]>(
+  readonly boot: <const Names extends readonly string[]>(
     names: Names,
     options?: Omit<GuestOptions, 'name' | 'number'>,
-  ): Promise<{ [Index in keyof Names]: Guest }>;
+  ) => Promise<{ [Index in keyof Names]: Guest }>;
   readonly network: EthernetSwitch;
   /** How often to repeat what is measured. */
   readonly trials: number;

@@ -33,7 +33,7 @@ const sanitizers = {
     flags: 'thread',
     libraries: ['libtsan.so'],
     environment: (log) => ({
-      TSAN_OPTIONS: `ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66:second_deadlock_stack=1:log_path=${log}:suppressions=${join(import.meta.dirname, 'tsan.supp')}`,
+      TSAN_OPTIONS: `ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66:second_deadlock_stack=1:log_path=${log}`,
     }),
     // Its shadow memory has fixed addresses, which a kernel that randomizes by 32 bits gives to others.
     launcher: ['setarch', '--addr-no-randomize'],

@@ -1,6 +1,7 @@
 #include "work_batch.h"
 
 #include <cmath>
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -27,9 +28,11 @@ bool Refuse(Failure* failure, const char* code, std::string message) {
 }
 
 std::string Describe(ibv_wr_opcode opcode, const RequestRow& row) {
-  return std::string(OpcodeName(opcode)) + " of " + std::to_string(static_cast<int64_t>(row.length)) +
-         " bytes at offset " + std::to_string(static_cast<int64_t>(row.offset)) + " of window " +
-         std::to_string(static_cast<int64_t>(row.window));
+  // As doubles: any of them may be what no integer can hold.
+  char text[160];
+  std::snprintf(text, sizeof text, "%s of %.0f bytes at offset %.0f of window %.0f", OpcodeName(opcode), row.length,
+                row.offset, row.window);
+  return text;
 }
 
 }  // namespace
@@ -59,42 +62,45 @@ uint64_t WorkBatch::OffsetAt(size_t position) const {
 
 bool WorkBatch::CheckIdle(Failure* failure) const {
   if (!busy_) return true;
+  *failure = {};
+  failure->details.peer = pair_->options().peer;
   return Refuse(failure, "QUEUE_FULL",
                 progress == Progress::kPending ? "a run of these requests is under way: one at a time"
                                                : "an earlier run of these requests still owns their buffers");
 }
 
-bool WorkBatch::CheckRow(ibv_wr_opcode opcode, const RequestRow& row, Failure* failure) const {
-  failure->details.peer = pair_->options().peer;
+// Why a row is refused; the code is null where it is not.
+WorkBatch::Verdict WorkBatch::Judge(ibv_wr_opcode opcode, const RequestRow& row) const {
   if (!IsCount(row.window) || !IsCount(row.offset) || !IsCount(row.local_offset) || !IsCount(row.length)) {
-    return Refuse(failure, "INVALID_ARGUMENT", "window, offsets and length of a request have to be whole numbers");
+    return {"INVALID_ARGUMENT", "window, offsets and length have to be whole numbers"};
   }
   // Devices differ in what they make of a length of 0, so none is ever posted.
-  if (row.length == 0 || row.length > kLongestMessage) {
-    return Refuse(failure, "INVALID_ARGUMENT", Describe(opcode, row) + ": a request has 1 byte to 2 GiB");
-  }
+  if (row.length == 0 || row.length > kLongestMessage) return {"INVALID_ARGUMENT", "a request has 1 byte to 2 GiB"};
   const auto& windows = pair_->windows();
-  if (row.window >= static_cast<double>(windows.size())) {
-    return Refuse(failure, "OUT_OF_RANGE", Describe(opcode, row) + ": there is no such window");
-  }
+  if (row.window >= static_cast<double>(windows.size())) return {"OUT_OF_RANGE", "there is no such window"};
   const Window& window = windows[static_cast<size_t>(row.window)];
-  failure->details.offset = window.offset + static_cast<uint64_t>(row.offset);
-  failure->details.length = static_cast<uint64_t>(row.length);
   if (row.offset + row.length > static_cast<double>(window.length)) {
-    return Refuse(failure, "OUT_OF_RANGE",
-                  Describe(opcode, row) + ": the window has " + std::to_string(window.length) + " bytes");
+    return {"OUT_OF_RANGE", "the window ends before that"};
   }
   if (row.local_offset + row.length > static_cast<double>(region_->length())) {
-    return Refuse(failure, "OUT_OF_RANGE", Describe(opcode, row) + ": the local memory region ends before that");
+    return {"OUT_OF_RANGE", "the local memory region ends before that"};
   }
   if ((opcode == IBV_WR_RDMA_WRITE && !window.writable) || (IsAtomic(opcode) && !window.atomic)) {
-    return Refuse(failure, "READ_ONLY", Describe(opcode, row) + ": the window is not lent for that");
+    return {"READ_ONLY", "the window is not lent for that"};
   }
   const uint64_t address = window.address + static_cast<uint64_t>(row.offset);
   if (IsAtomic(opcode) && (address % 8 != 0 || std::fmod(row.local_offset, 8) != 0)) {
-    return Refuse(failure, "UNALIGNED", Describe(opcode, row) + ": an atomic needs 8-byte alignment");
+    return {"UNALIGNED", "an atomic needs 8-byte alignment"};
   }
-  return true;
+  return {nullptr, nullptr};
+}
+
+bool WorkBatch::CheckRow(ibv_wr_opcode opcode, const RequestRow& row, Failure* failure) const {
+  const auto [code, why] = Judge(opcode, row);
+  if (code == nullptr) return true;
+  failure->details.peer = pair_->options().peer;
+  if (IsCount(row.length)) failure->details.length = static_cast<uint64_t>(row.length);
+  return Refuse(failure, code, Describe(opcode, row) + ": " + why);
 }
 
 void WorkBatch::Fill(Request* request, ibv_wr_opcode opcode, const RequestRow& row) {

@@ -74,7 +74,13 @@ class WorkBatch : public std::enable_shared_from_this<WorkBatch> {
  private:
   friend class QueuePair;
 
+  struct Verdict {
+    const char* code;
+    const char* why;
+  };
+
   bool CheckIdle(Failure* failure) const;
+  Verdict Judge(ibv_wr_opcode opcode, const RequestRow& row) const;
   bool CheckRow(ibv_wr_opcode opcode, const RequestRow& row, Failure* failure) const;
   void Fill(Request* request, ibv_wr_opcode opcode, const RequestRow& row);
   void Link(uint32_t count);

@@ -21,7 +21,7 @@ function environment(): NodeJS.ProcessEnv {
 async function runWorker(ending: string): Promise<{ code: number; errors: string[] }> {
   const worker = new Worker(join(children, 'worker.mjs'), { workerData: { ending }, env: environment() })
   const errors: string[] = []
-  worker.on('error', (error) => errors.push((error as Error).message))
+  worker.on('error', (error) => errors.push((error).message))
   const ended = new Promise<number>((resolve) => worker.once('exit', resolve))
   await Promise.race([new Promise((resolve) => worker.once('message', resolve)), ended])
   if (ending === 'terminate') await worker.terminate()

@@ -140,7 +140,7 @@ export interface Sampler {
 
 export interface MemoryAddon extends AddonBase {
   /** CRC32C (Castagnoli) of `length` bytes from `offset` on, continuing from `seed`; by SSE4.2 or ARMv8 where present. */
-  crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number
+  readonly crc32c: (bytes: Uint8Array, offset: number, length: number, seed: number) => number
   /** The same by tables: what `crc32c` is tested against, and does where the processor has no instruction for it. */
   crc32cBySoftware(bytes: Uint8Array, offset: number, length: number, seed: number): number
   /** What `crc32c` uses on this machine. */

@@ -81,7 +81,7 @@ async function race(seed: number, target: 'box' | 'node', canary?: Canary): Prom
     })
     await simulation.settle(Promise.all(runs))
     await simulation.run(4000)
-    return { found: violations(victim, recoverers), hash: String(simulation.trace.hash) }
+    return { found: violations(victim, recoverers), hash: simulation.trace.hash }
   } finally {
     victim.close()
   }

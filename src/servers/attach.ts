@@ -108,7 +108,7 @@ export class AttachedNode extends EventEmitter<{
   /** The store of this name, made at the first call. Sessions that an earlier life of this server left are in it. */
   sessions<T>(name: string, options: SessionStoreOptions<T> = {}): SessionStore<T> {
     const known = this.#stores.get(name)
-    if (known) return known as unknown as SessionStore<T>
+    if (known) return known
     const store = new SessionStore<T>(this.#owner, name, options.codec ?? messagePackCodec<T>(), options)
     this.#stores.set(name, store as unknown as SessionStore<never>)
     this.#link.serve([...this.#stores.keys()])

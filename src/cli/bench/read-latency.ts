@@ -45,8 +45,7 @@ const usPerNs = 1e-3
 /** A tenth of the iterations goes before, unmeasured: caches, translations and the compiler of JavaScript settle in it. */
 const warmUpOf = (iterations: number): number => Math.ceil(iterations / 10)
 /** Calls of readMany for so many reads of the latency's: a call of 64 reads takes as long as many. */
-const rateCallsOf = (iterations: number): number => Math.max(Math.ceil(iterations / 50), 2)
-const bandwidthCallsOf = (iterations: number): number => Math.max(Math.ceil(iterations / 200), 2)
+const callsOf = (iterations: number): number => Math.max(Math.ceil(iterations / 50), 2)
 
 export type Fabric = 'auto' | 'verbs' | 'shm'
 
@@ -88,9 +87,9 @@ export async function measureReadLatency(target: BenchTarget, { sizes, iteration
     }
   }
   log(`readMany of ${ratePlan.reads} × ${ratePlan.size} B`)
-  const rate = await measureThroughput(target.memory, { ...ratePlan, calls: rateCallsOf(iterations) }, 2)
+  const rate = await measureThroughput(target.memory, { ...ratePlan, calls: callsOf(iterations) }, 2)
   log(`readMany of ${bandwidthPlan.reads} × ${bandwidthPlan.size} B`)
-  const bandwidth = await measureThroughput(target.memory, { ...bandwidthPlan, calls: bandwidthCallsOf(iterations) }, 2)
+  const bandwidth = await measureThroughput(target.memory, { ...bandwidthPlan, calls: callsOf(iterations) }, 2)
   return { latency, rate: throughputFiguresOf(rate), bandwidth: throughputFiguresOf(bandwidth) }
 }
 

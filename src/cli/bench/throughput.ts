@@ -15,8 +15,8 @@ export interface ThroughputPlan {
 
 /** 64 × 64 B, as sessions' index entries are read. */
 export const ratePlan = { size: 64, reads: 64, callsAtOnce: 2 } as const
-/** 64 KiB reads, 16 in each call: 2 MiB are asked for at any time. */
-export const bandwidthPlan = { size: 65536, reads: 16, callsAtOnce: 2 } as const
+/** 64 KiB reads, 4 in each call, as a pooled buffer holds them: 1 MiB is asked for at any time. */
+export const bandwidthPlan = { size: 65536, reads: 4, callsAtOnce: 4 } as const
 
 export interface Throughput extends ThroughputPlan {
   readonly readsPerSecond: number

@@ -1,6 +1,7 @@
 /** `backdoors bench`: how fast it is on this machine. */
 import { InvalidArgumentError, type Command } from 'commander'
 import { existsSync } from 'node:fs'
+import { registerReadLatency } from '../bench/register.js'
 import type { Output } from '../output.js'
 import { table } from '../table.js'
 
@@ -14,7 +15,8 @@ Times commits of bytes in several sizes, of a typical cart as an object, and bea
 uses up. --history appends one JSON line per row, with commit, kernel and device.`
 
 export function registerBench(program: Command, output: Output): void {
-  const bench = program.command('bench').description('how fast it is on this machine').addHelpText('after', '\nExamples:\n  backdoors bench commit\n  backdoors bench read-latency --help')
+  const bench = program.command('bench').description('how fast it is on this machine').addHelpText('after', '\nExamples:\n  backdoors bench commit\n  backdoors bench read-latency')
+  registerReadLatency(bench, output)
   registerCommit(bench, output)
 }
 
@@ -41,7 +43,7 @@ function registerCommit(bench: Command, output: Output): void {
 /** Three digits that count: figures range from nanoseconds to milliseconds. */
 const figure = (value: number): string => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3))
 
-export function parseCount(text: string): number {
+function parseCount(text: string): number {
   const count = Number(text)
   if (Number.isInteger(count) && count >= 1 && count <= 1e9) return count
   throw new InvalidArgumentError('It must be a positive whole number.')

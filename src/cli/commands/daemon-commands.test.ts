@@ -75,7 +75,7 @@ describe('sessions', () => {
   it('lists what stands in the peer\'s memory', async () => {
     const { exitCode, stdout } = await ask('sessions b')
     expect(exitCode).toBe(0)
-    expect(stdout).toMatch(/│ shop +│ carts +│ u-3 +│ \d+ +│ \d+ B +│ 1 +│ (59\.\d min|1\.0 h) +│/)
+    expect(stdout).toMatch(/│ shop +│ carts +│ u-3 +│ \d+ +│ \d+ B +│ 1 +│ (59\.\d min|60\.0 min|1\.0 h) +│/)
     expect(stdout).toMatch(/^5 sessions$/m)
   })
 

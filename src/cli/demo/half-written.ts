@@ -4,10 +4,10 @@
  */
 import type { Random } from '../../fabric/mock/random.js'
 import { decodeDirectoryEntry } from '../../region/directory.js'
-import { boxOffset, directoryEntry, directoryEntryOffset, indexEntry, indexFlags, record, type RegionPlan } from '../../region/layout.js'
+import { boxOffset, directoryEntry, directoryEntryOffset, indexEntry, indexFlags, record } from '../../region/layout.js'
 import { ControlWords, openRegion, type Region } from '../../region/region.js'
 import { boxSeed } from '../../region/seed.js'
-import { decodeIndexEntry, type Slot } from '../../region/session-index.js'
+import { decodeIndexEntry, type SessionIndexEntry, type Slot } from '../../region/session-index.js'
 import { decodeRecord, type SessionVersion } from '../../region/session-record.js'
 import { viewOf } from '../../region/text.js'
 import { messagePackCodec } from '../../servers/codec.js'
@@ -25,21 +25,54 @@ interface Committed {
   readonly version: SessionVersion
 }
 
-/**
- * For so many sessions in the region at `path`, whose processes must have stopped: writes half of a next version
- * over the idle slot, and points half of the index entry at it.
- * @returns the sessions' ids; none where the node has been fenced already, for then it is too late
- */
-export function plantHalfWritten(path: string, count: number, random: Random): string[] {
-  const region = openRegion(path)
-  try {
-    const boxes = Array.from({ length: region.header.plan.boxCount }, (_, box) => box).filter((box) => isOpen(region, box))
-    const chosen = shuffled(random, boxes.flatMap((box) => committedIn(region, box))).slice(0, count)
-    let sequence = Math.max(0, ...chosen.map(({ version }) => version.sequence))
-    for (const committed of chosen) plant(region, committed, ++sequence, random)
-    return boxes.every((box) => isOpen(region, box)) ? chosen.map(({ version }) => version.id) : []
-  } finally {
-    region.memory.close()
+interface Place {
+  readonly box: number
+  /** Of the session's index entry. */
+  readonly position: number
+}
+
+/** Sessions looked at for each one planted: some have a commit really cut short, or too small an idle slot. */
+const placesPerCommit = 8
+
+export class HalfWriter {
+  readonly #region: Region
+  readonly #random: Random
+  readonly #places: readonly Place[]
+  readonly #count: number
+
+  /**
+   * Chooses sessions in the region at `path`, whose node still lives: after its failure there is little time.
+   * @param count how many commits shall be half written
+   */
+  constructor(path: string, count: number, random: Random) {
+    this.#region = openRegion(path)
+    this.#random = random
+    this.#count = count
+    const boxes = Array.from({ length: this.#region.header.plan.boxCount }, (_, box) => box).filter((box) => isOpen(this.#region, box))
+    this.#places = shuffled(random, boxes.flatMap((box) => livePlaces(this.#region, box))).slice(0, count * placesPerCommit)
+  }
+
+  /**
+   * Writes half of a next version over each one's idle slot, and points half of the index entry at it. The node's
+   * processes must have stopped. Closes the region.
+   * @returns the sessions' ids; none where the node has been fenced already, for then it is too late
+   */
+  plant(): string[] {
+    const ids: string[] = []
+    const wasOpen = this.#isOpen()
+    for (const place of wasOpen ? this.#places : []) {
+      const committed = committedAt(this.#region, place)
+      if (committed === undefined || ids.length === this.#count) continue
+      plant(this.#region, committed, this.#random)
+      ids.push(committed.version.id)
+    }
+    const isTooLate = !this.#isOpen()
+    this.#region.memory.close()
+    return isTooLate ? [] : ids
+  }
+
+  #isOpen(): boolean {
+    return [...new Set(this.#places.map(({ box }) => box))].every((box) => isOpen(this.#region, box))
   }
 }
 
@@ -51,30 +84,33 @@ function isOpen(region: Region, box: number): boolean {
   return box !== 0 && entry?.state === 'open' && words.fence('node') === 0 && words.fence(box) < entry.generation
 }
 
-/** Sessions with two versions, the idle one's slot being large enough for the current one. */
-function committedIn({ bytes, header: { plan, incarnation } }: Region, box: number): Committed[] {
-  const start = boxOffset(plan, box)
-  const seed = boxSeed(incarnation, box)
-  const index = bytes.subarray(start + plan.indexInBox, start + plan.indexInBox + plan.sessionsPerBox * indexEntry.bytes)
-  const heapOffset = start + plan.heapInBox
-  return Array.from({ length: plan.sessionsPerBox }, (_, position): Committed[] => {
-    const found = currentOf(index, position, seed, plan)
-    if (found === undefined) return []
-    const { current, idle, recordBytes } = found
-    const from = heapOffset + current.offset
-    const version = decodeRecord(bytes.slice(from, from + recordBytes), seed)
-    const entryOffset = start + plan.indexInBox + position * indexEntry.bytes
-    return version ? [{ entryOffset, heapOffset, current, idle, prefixBytes: recordBytes - version.payload.length, version }] : []
-  }).flat()
+function entryOf({ bytes, header: { plan, incarnation } }: Region, { box, position }: Place): SessionIndexEntry {
+  const start = boxOffset(plan, box) + plan.indexInBox
+  return decodeIndexEntry(bytes.subarray(start, start + plan.sessionsPerBox * indexEntry.bytes), position, boxSeed(incarnation, box), plan.heapBytes)
 }
 
-function currentOf(index: Uint8Array, position: number, seed: number, plan: RegionPlan): { current: Slot; idle: Slot; recordBytes: number } | undefined {
-  const { state, slots: [current, idle], recordBytes } = decodeIndexEntry(index, position, seed, plan.heapBytes)
+function livePlaces(region: Region, box: number): Place[] {
+  const places = Array.from({ length: region.header.plan.sessionsPerBox }, (_, position) => ({ box, position }))
+  return places.filter((place) => entryOf(region, place).state === 'live')
+}
+
+/** The session, if it has two versions, and the idle one's slot is large enough for the current one. */
+function committedAt(region: Region, place: Place): Committed | undefined {
+  const { state, slots: [current, idle], recordBytes } = entryOf(region, place)
   if (state !== 'live' || current === undefined || idle === undefined || idle.bytes < recordBytes) return undefined
-  return { current, idle, recordBytes }
+  const { bytes, header: { plan, incarnation } } = region
+  const start = boxOffset(plan, place.box)
+  const heapOffset = start + plan.heapInBox
+  const from = heapOffset + current.offset
+  const version = decodeRecord(bytes.slice(from, from + recordBytes), boxSeed(incarnation, place.box))
+  if (version === undefined) return undefined
+  const entryOffset = start + plan.indexInBox + place.position * indexEntry.bytes
+  return { entryOffset, heapOffset, current, idle, prefixBytes: recordBytes - version.payload.length, version }
 }
 
-function plant({ bytes }: Region, { entryOffset, heapOffset, current, idle, prefixBytes, version }: Committed, sequence: number, random: Random): void {
+function plant({ bytes }: Region, { entryOffset, heapOffset, current, idle, prefixBytes, version }: Committed, random: Random): void {
+  // Higher than any that the box can have come to.
+  const sequence = version.sequence + 1_000_000
   const codec = messagePackCodec<SessionState>()
   const state = codec.decode(version.payload)
   const next = codec.encode(applied(state, random.uint32().toString(36).padEnd(state.text.length, 'x'), state.by))

@@ -35,6 +35,8 @@ export class Observer {
   #failed: { readonly node: string; readonly atMs: number } | undefined
   #observations: Observations = {}
   #movements = 0
+  /** Nodes whose server has started once. */
+  readonly #started = new Set<string>()
 
   constructor(timeline: Timeline) {
     this.#timeline = timeline
@@ -72,6 +74,10 @@ export class Observer {
         return say(`does not recover ${String(event['peer'])}`, (event['error'] as { message?: string } | undefined)?.message)
       case 'adopted':
         return say(`takes ${String(event['count'])} sessions of ${String(event['from'])} over, and serves them`)
+      case 'serving':
+        if (this.#started.has(node)) say(`starts again; counts as stalled after ${String(event['deadlineMs'])} ms`)
+        this.#started.add(node)
+        return
       case 'fenced':
         return say(process === 'server' ? 'finds itself fenced, and stops serving' : 'finds itself fenced')
       default:

@@ -5,7 +5,7 @@ const everyMs = 5
 /** A sensor's deadline is so many times the worst lateness that was seen. */
 const margin = 4
 export const usualDeadlineMs = 50
-const longestDeadlineMs = 1000
+export const longestDeadlineMs = 1000
 
 /**
  * Measures while `work` runs. A deadline below a machine's own hiccups takes the living for dead, so on a busy

@@ -9,7 +9,7 @@ import { audit } from './audit.js'
 import { Cluster } from './cluster.js'
 import type { DemoNode } from './demo-node.js'
 import { Fleet } from './fleet.js'
-import { plantHalfWritten } from './half-written.js'
+import { HalfWriter } from './half-written.js'
 import type { Recovery } from './ledger.js'
 import { Observer } from './observer.js'
 import type { DemoOptions } from './options.js'
@@ -130,15 +130,17 @@ class Demo {
 
   #fail(node: DemoNode, fleet: Fleet): { failedAtMs: number; halfWritten: string[] } {
     const { failure } = this.#options
+    const count = Math.max(leastHalfWritten, Math.ceil(fleet.servedBy(node.name) * halfWrittenShare))
+    const halfWriter = new HalfWriter(node.region, count, this.#random.fork('half-written'))
     const failedAtMs = monotonicMs()
     node.fail(failure)
+    const halfWritten = halfWriter.plant()
+    const plantedAtMs = monotonicMs()
     const served = fleet.fail(node.name).length
-    const count = Math.max(leastHalfWritten, Math.ceil(served * halfWrittenShare))
-    const halfWritten = plantHalfWritten(node.region, count, this.#random.fork('half-written'))
     this.#timeline.startAt(failedAtMs)
     this.#observer.fail(node.name, failedAtMs)
     this.#timeline.act(failedAtMs, `${failure === 'kill' ? 'kills' : 'freezes'} node ${node.name}, which serves ${served} sessions`)
-    this.#timeline.act(monotonicMs(), `leaves ${halfWritten.length} half-written commits in its memory`)
+    this.#timeline.act(plantedAtMs, `leaves ${halfWritten.length} half-written commits in its memory`)
     return { failedAtMs, halfWritten }
   }
 

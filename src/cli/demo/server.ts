@@ -5,6 +5,7 @@
  */
 import { createServer, type Socket } from 'node:net'
 import { attach } from '../../servers/attach.js'
+import type { SessionStore } from '../../servers/session-store.js'
 import { safeguardsWithout, type Canary } from '../../safeguards.js'
 import { monotonicMs } from '../../region/box-owner.js'
 import { exitCodeOf, exitCodes } from '../exit-codes.js'
@@ -31,6 +32,9 @@ export const storeName = 'sessions'
 /** What is still on its way to a fenced server is refused for so long, in milliseconds; then its process ends. */
 const refusingMs = 400
 
+/** Portions of one takeover follow each other within so long, in milliseconds. */
+const portionsWithinMs = 20
+
 const tell = (event: string, fields: object = {}): void => {
   process.stdout.write(`${JSON.stringify({ event, atMs: monotonicMs(), ...fields })}\n`)
 }
@@ -39,7 +43,7 @@ async function main({ node: name, region, host, port, deadlineMs = 50, endWithIn
   const node = await attach({ region, name: 'shop', safeguards: safeguardsWithout(canary) })
   node.sensor('event-loop', { deadlineMs })
   const sessions = node.sessions<SessionState>(storeName)
-  sessions.on('adopted', ({ from, ids }) => tell('adopted', { from, count: ids.length }))
+  tellAdopted(sessions)
   const server = new SessionServer({
     node: name,
     sessions,
@@ -54,9 +58,24 @@ async function main({ node: name, region, host, port, deadlineMs = 50, endWithIn
   const listener = createServer((socket) => serve(socket, server))
   listener.listen(port, host, () => {
     const address = listener.address()
-    tell('serving', { port: typeof address === 'object' ? address?.port : port })
+    tell('serving', { port: typeof address === 'object' ? address?.port : port, deadlineMs })
   })
   if (endWithInput) process.stdin.on('end', () => process.exit(0)).resume()
+}
+
+/** They come over in portions, and are told of as one. */
+function tellAdopted(sessions: SessionStore<SessionState>): void {
+  let count = 0
+  let timer: NodeJS.Timeout | undefined
+  sessions.on('adopted', ({ from, ids }) => {
+    const atMs = monotonicMs()
+    count += ids.length
+    clearTimeout(timer)
+    timer = setTimeout(() => {
+      tell('adopted', { atMs, from, count })
+      count = 0
+    }, portionsWithinMs)
+  })
 }
 
 function serve(socket: Socket, server: SessionServer): void {
