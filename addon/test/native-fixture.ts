@@ -94,7 +94,7 @@ export class Child {
 
   /** Its next line of output; empty where it ends without one. */
   async line(): Promise<string> {
-    const { value, done } = await this.#lines.next()
-    return done === true ? '' : value
+    const next = await this.#lines.next()
+    return next.done === true ? '' : next.value
   }
 }

@@ -9,6 +9,7 @@ import type { GuestProcess } from '../guest-process.js'
 import type { LoadArguments, LoadJudgement } from '../load-clients.js'
 import type { ScenarioContext } from '../scenario.js'
 
+/** A compiled program of the project's, as host and guests both see it: this file runs as `dist/ci/scenarios/cluster.js`. */
 const program = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const daemonPort = 7471
 const serverPort = 7480
@@ -27,8 +28,13 @@ export interface RigEvent {
 export class EventLog {
   readonly events: RigEvent[] = []
   readonly #waiting = new Set<() => void>()
+  #ended: string | undefined
 
   constructor(process: GuestProcess) {
+    void process.closed.then(({ code, signal, stderr }) => {
+      this.#ended = `it ended with ${code ?? signal}: ${stderr.slice(-500)}`
+      for (const wake of this.#waiting) wake()
+    })
     process.on('line', (text: string, stream: string) => {
       if (stream !== 'stdout' || !text.startsWith('{')) return
       this.events.push({ ...(JSON.parse(text) as { event: string }), atMs: performance.now() })
@@ -43,20 +49,24 @@ export class EventLog {
   /** Looks at what came already, too. @throws where nothing matched within `timeoutMs` */
   async until(what: string, matches: (event: RigEvent) => boolean, timeoutMs = 60_000): Promise<RigEvent> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiting.delete(look)
-        reject(new Error(`no ${what} within ${timeoutMs} ms; came: ${this.events.slice(-5).map((event) => JSON.stringify(event)).join(' ')}`))
-      }, timeoutMs)
-      const look = (): void => {
-        const found = this.find(matches)
-        if (found === undefined) return
+      const timer = setTimeout(() => finish(() => reject(this.#missing(what, `not within ${timeoutMs} ms`))), timeoutMs)
+      const finish = (settle: () => void): void => {
         clearTimeout(timer)
         this.#waiting.delete(look)
-        resolve(found)
+        settle()
+      }
+      const look = (): void => {
+        const found = this.find(matches)
+        if (found) finish(() => resolve(found))
+        else if (this.#ended !== undefined) finish(() => reject(this.#missing(what, this.#ended ?? '')))
       }
       this.#waiting.add(look)
       look()
     })
+  }
+
+  #missing(what: string, why: string): Error {
+    return new Error(`no ${what}: ${why}; its last words: ${this.events.slice(-5).map((event) => JSON.stringify(event)).join(' ')}`)
   }
 }
 
@@ -96,11 +106,11 @@ async function startNode(context: ScenarioContext, name: string, guest: Guest, n
     watch: { peers: names.length - 1, intervalUs: rigTimes.intervalMs * 1000, osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: 250 },
   }
   writeFileSync(configPath, JSON.stringify(config))
-  const daemon = await guest.spawn([process.execPath, program('dist/src/cli/main.js'), 'daemon', '--config', configPath, '--json'])
+  const daemon = await guest.spawn([process.execPath, program('src/cli/main.js'), 'daemon', '--config', configPath, '--json'])
   const daemonLog = new EventLog(daemon)
   await daemonLog.until(`daemon of ${name}`, ({ event }) => event === 'listening')
   const serverArguments = { node: name, region: regionOf(name), host: guest.ip, port: serverPort, deadlineMs: rigTimes.serverDeadlineMs }
-  const server = await guest.spawn([process.execPath, program('dist/src/cli/demo/server.js'), JSON.stringify(serverArguments)])
+  const server = await guest.spawn([process.execPath, program('src/cli/demo/server.js'), JSON.stringify(serverArguments)])
   const serverLog = new EventLog(server)
   await serverLog.until(`server of ${name}`, ({ event }) => event === 'serving')
   return { name, guest, daemon, daemonLog, server, serverLog }
@@ -112,7 +122,7 @@ export async function startClients(at: ClusterNode, home: ClusterNode, others: r
     servers: [home, ...others].map(({ name, guest }) => ({ node: name, host: guest.ip, port: serverPort })),
     sessions, seed: 1, thinkMs: 500, silenceMs: rigTimes.silenceMs,
   }
-  const process_ = await at.guest.spawn([process.execPath, program('dist/ci/load-clients.js'), JSON.stringify(args)])
+  const process_ = await at.guest.spawn([process.execPath, program('ci/load-clients.js'), JSON.stringify(args)])
   const log = new EventLog(process_)
   await log.until('sessions made', ({ event }) => event === 'made')
   return { process: process_, log }

@@ -117,7 +117,7 @@ export class Handover {
       if (fates[i] === 'in-box') this.#letGo(session)
       if (fates[i] !== 'not-taken') continue
       this.#offered.delete(keyOf(session))
-      if (this.#servers.has(server)) this.#refuse(server, keyOf(session))
+      if (refused && this.#servers.has(server)) this.#refuse(server, keyOf(session))
     }
     if (undecided.length > 0) this.#unsettled.push({ server, sessions: undecided, refused: true })
   }

@@ -113,8 +113,8 @@ describe('SharedMemory', () => {
     expectCode(() => (Memory as unknown as () => void)(), 'INVALID_ARGUMENT')
     const { path } = createMemory()
     const reader = closing(new FileReader(path))
-    const getter = Object.getOwnPropertyDescriptor(Memory.prototype, 'fd')?.get as (this: unknown) => number
-    for (const other of [reader, {}, null, undefined, 3, Object.create(Memory.prototype)]) {
+    const getter = Object.getOwnPropertyDescriptor(Memory.prototype as object, 'fd')?.get as (this: unknown) => number
+    for (const other of [reader, {}, null, undefined, 3, Object.create(Memory.prototype as object) as unknown]) {
       expectCode(() => getter.call(other), 'INVALID_ARGUMENT', { field: 'this' })
     }
   })

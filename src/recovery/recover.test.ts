@@ -5,6 +5,7 @@ import { Simulation } from '../fabric/mock/simulation.js'
 import { BoxOwner } from '../region/box-owner.js'
 import { decodeClaim, recoverySteps } from '../region/control.js'
 import { readHeader } from '../region/region-reader.js'
+import { ControlWords } from '../region/region.js'
 import { boxOffset } from '../region/layout.js'
 import { safeguardsWithout, type Canary } from '../safeguards.js'
 import { adoptInto } from './adopter.js'
@@ -188,6 +189,28 @@ describe('a recovery', () => {
     await simulation.settle(recoverer.run(recoverer.options(victim, simulation, { kind: 'node' })))
     expect(recoverer.report?.outcome).toBe('announced')
     expect(violations(victim, [recoverer])).toEqual([])
+    victim.close()
+  })
+
+  it('of one box tells its machine how far it read, and keeps to that when it is run again', async () => {
+    const simulation = new Simulation(1)
+    // What a commit does that has passed its first look at the fence: a server that never looks does it at any time.
+    const victim = new Victim(simulation, 'a', { safeguards: safeguardsWithout('fence') })
+    const recoverer = new Recoverer(1)
+    const words = new ControlWords(victim.region)
+    const { box, generation } = victim.server
+    const told = victim.server.sessions.sequence
+    const failing = { ...recoverer.options(victim, simulation, webBox(victim)), adopt: () => Promise.reject(new Error('the daemon stops here')) }
+    await simulation.settle(recoverer.run(failing))
+    expect(decodeClaim(words.claim(box))?.step).toBe('extracted')
+    expect([words.fence(box), words.extracted(box)]).toEqual([generation, told])
+    victim.commit('s3', 2)
+    victim.commit('late', 1)
+    await simulation.settle(recoverer.run(recoverer.options(victim, simulation, webBox(victim))))
+    expect(recoverer.report?.outcome).toBe('announced')
+    expect(recoverer.adopted.has('late')).toBe(false)
+    expect(valueOf('s3', recoverer.adopted.get('s3')?.payload ?? new Uint8Array())).toBe(1)
+    expect(words.extracted(box)).toBe(told)
     victim.close()
   })
 

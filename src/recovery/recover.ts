@@ -4,7 +4,7 @@
  */
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { fenceAll, isBefore, isWithin, nodeGeneration, type ClaimStep, type RecoveryStep } from '../region/control.js'
+import { fenceAll, isBefore, nodeGeneration, type ClaimStep, type RecoveryStep } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { readDirectory, readSessions, type ExtractedSession, type Extraction } from '../region/region-reader.js'
 import type { SessionOrigin } from '../region/session-record.js'
@@ -200,22 +200,19 @@ class Recovery {
    */
   async #extractOnce(deciding: ClaimHolder, boxes: readonly number[]): Promise<RecoveredSession[]> {
     const { memory, target } = this.#options
+    if (target.kind === 'node') return this.#extract(boxes)
+    if (!isBefore(deciding.step, 'extracted')) return this.#extract(boxes, await toldExtracted(memory, target.box))
     const sessions = await this.#extract(boxes)
-    if (target.kind === 'node') return sessions
-    if (isBefore(deciding.step, 'extracted')) {
-      const highest = sessions.reduce((latest, { sequence }) => Math.max(latest, sequence), 0)
-      await tellExtracted(memory, target.box, deciding.generation, highest)
-      return sessions
-    }
-    const told = await toldExtracted(memory, target.box)
-    return sessions.filter(({ sequence }) => isWithin(sequence, told))
+    const highest = sessions.reduce((latest, { sequence }) => Math.max(latest, sequence), 0)
+    await tellExtracted(memory, target.box, deciding.generation, highest)
+    return sessions
   }
 
-  async #extract(boxes: readonly number[]): Promise<RecoveredSession[]> {
+  async #extract(boxes: readonly number[], upTo?: number): Promise<RecoveredSession[]> {
     const { memory, header } = this.#options
     const newest = new Map<string, RecoveredSession>()
     for (const box of boxes) {
-      const extraction = await readSessions(memory, header, box, this.#safeguards)
+      const extraction = await readSessions(memory, header, box, this.#safeguards, upTo)
       this.#count(extraction)
       for (const session of extraction.sessions) {
         const key = `${session.store}\0${session.id}`

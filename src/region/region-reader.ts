@@ -5,6 +5,7 @@
 import { BackdoorsError } from '../errors.js'
 import type { MemoryRange, RemoteMemory } from '../fabric/remote-memory.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
+import { isWithin } from './control.js'
 import { decodeDirectoryEntry, type DirectoryEntry } from './directory.js'
 import { decodeHeader, type RegionHeader } from './header.js'
 import { boxOffset, directoryEntry, header as headerAt, indexEntry, record, sensorCell } from './layout.js'
@@ -96,10 +97,11 @@ interface Wanted {
 /**
  * All live sessions of a box: its index, then only what the index says is alive, in batches. The box must be
  * fenced, or what is found is merely a glance.
+ * @param upTo versions of a higher sequence (`isWithin`) are taken as not there: an earlier extraction did not find them
  * @throws BackdoorsError what reading throws: without the memory there is nothing to return
  */
-export async function readSessions(memory: RemoteMemory, header: RegionHeader, box: number, safeguards: Safeguards = allSafeguards): Promise<Extraction> {
-  const reader = new SessionReader(memory, header, box, safeguards)
+export async function readSessions(memory: RemoteMemory, header: RegionHeader, box: number, safeguards: Safeguards = allSafeguards, upTo?: number): Promise<Extraction> {
+  const reader = new SessionReader(memory, header, box, safeguards, upTo)
   await reader.run()
   return reader.result()
 }
@@ -121,6 +123,7 @@ class SessionReader {
     private readonly header: RegionHeader,
     box: number,
     private readonly safeguards: Safeguards,
+    private readonly upTo: number | undefined,
   ) {
     const start = boxOffset(header.plan, box)
     this.#heapStart = start + header.plan.heapInBox
@@ -219,8 +222,9 @@ class SessionReader {
     }
   }
 
-  /** Does a certain entry's current slot hold the very version that the entry names? */
+  /** Is it within the bound, and does a certain entry's current slot hold the very version that the entry names? */
   #isExpected({ entry, slot }: Wanted, version: SessionVersion): boolean {
+    if (this.upTo !== undefined && !isWithin(version.sequence, this.upTo)) return false
     return entry.state !== 'live' || slot !== 0 || !this.safeguards.crc || version.sequence % 0x1_0000_0000 === entry.sequence
   }
 

@@ -40,8 +40,7 @@ export class DemoNode {
   readonly troubled: Promise<never>
   #port = 0
   #restarts = 0
-  #daemon: Child | undefined
-  #server: Child | undefined
+  readonly #processes: { daemon?: Child; server?: Child } = {}
   #left = false
 
   constructor(options: DemoNodeOptions) {
@@ -64,25 +63,26 @@ export class DemoNode {
   async startDaemon(): Promise<void> {
     const file = join(this.#options.folder, `${this.name}.json`)
     writeFileSync(file, JSON.stringify(this.#options.config))
-    this.#daemon = await this.#start('daemon', mainScript, ['daemon', '--config', file, '--json'], 'listening', () => this.startDaemon())
+    await this.#start('daemon', mainScript, ['daemon', '--config', file, '--json'], 'listening', () => this.startDaemon())
   }
 
   /** @param deadlineMs of its sensor; after each time that it was taken for dead, it is given twice as long */
   async startServer(deadlineMs: number): Promise<void> {
     const { canary } = this.#options
     const args: ServerArguments = { node: this.name, region: this.region, host: loopback, port: this.#port, deadlineMs, endWithInput: true, ...(canary ? { canary } : {}) }
-    this.#server = await this.#start('server', serverScript, [JSON.stringify(args)], 'serving', () => this.startServer(Math.min(2 * deadlineMs, longestDeadlineMs)))
+    await this.#start('server', serverScript, [JSON.stringify(args)], 'serving', () => this.startServer(Math.min(2 * deadlineMs, longestDeadlineMs)))
   }
 
   /** Ends or freezes the whole node, as a machine ends or freezes; when it returns, its processes do nothing more. */
   fail(failure: 'kill' | 'stop'): void {
     this.#left = true
-    for (const child of [this.#daemon, this.#server]) child?.signal(failure === 'kill' ? 'SIGKILL' : 'SIGSTOP')
-    for (const child of [this.#daemon, this.#server]) if (child?.pid !== undefined) waitUntilStopped(child.pid)
+    const { daemon, server } = this.#processes
+    for (const child of [daemon, server]) child?.signal(failure === 'kill' ? 'SIGKILL' : 'SIGSTOP')
+    for (const child of [daemon, server]) if (child?.pid !== undefined) waitUntilStopped(child.pid)
   }
 
   wake(): void {
-    for (const child of [this.#daemon, this.#server]) child?.signal('SIGCONT')
+    for (const child of [this.#processes.daemon, this.#processes.server]) child?.signal('SIGCONT')
   }
 
   /** Ends its processes. Idempotent. */
@@ -97,7 +97,8 @@ export class DemoNode {
   }
 
   /** Resolves when the process has said that it is ready; looks after it from then on. */
-  async #start(kind: 'daemon' | 'server', script: string, args: readonly string[], ready: string, again: () => Promise<void>): Promise<Child> {
+  async #start(kind: 'daemon' | 'server', script: string, args: readonly string[], ready: string, again: () => Promise<void>): Promise<void> {
+    if (this.#left) throw this.#closedError()
     let isReady: () => void = () => undefined
     const readiness = new Promise<void>((resolve) => {
       isReady = resolve
@@ -108,10 +109,15 @@ export class DemoNode {
       this.#options.onEvent(this.name, kind, event)
     })
     this.#running.add(child)
+    this.#processes[kind] = child
     const end = child.exited.then((code) => this.#onExit(child, code, again))
     end.catch((error: unknown) => this.#trouble(error as Error))
     await Promise.race([readiness, end])
-    return child
+    if (this.#left && child.gone) throw this.#closedError()
+  }
+
+  #closedError(): BackdoorsError {
+    return new BackdoorsError('CLOSED', `Node ${this.name} of the demo has been ended.`)
   }
 
   /** A peer may take a node for failed that was only slow: then it is fenced, and starts anew like any fenced node. */

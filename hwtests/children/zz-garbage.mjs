@@ -1,0 +1,47 @@
+/** What nobody holds goes, in whatever order: node --expose-gc garbage.mjs. Prints one JSON object. */
+import { readdirSync, readlinkSync } from 'node:fs'
+import { startEverything } from './verbs.mjs'
+
+const rounds = 10
+const descriptors = () => readdirSync('/proc/self/fd').length
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
+
+async function collectUntil(condition) {
+  for (let round = 0; round < 200 && !condition(); round += 1) {
+    await nextTurn()
+    globalThis.gc()
+    await nextTurn()
+  }
+  return condition()
+}
+
+async function makeGarbage() {
+  const made = []
+  for (let round = 0; round < rounds; round += 1) {
+    const everything = startEverything()
+    await everything.batch.run()
+    everything.sampler.close()
+    // Some go with a run under way.
+    everything.batch.run()?.catch(() => {})
+    made.push(...[everything.context, everything.domain, everything.lent, everything.asking.pair, everything.asking.queue, everything.batch].map((each) => new WeakRef(each)))
+  }
+  return made
+}
+
+/** A batch alone keeps all that it needs. */
+async function keepsParents() {
+  const { batch, target, sampler } = startEverything()
+  sampler.close()
+  const bytes = new Uint8Array(target.buffer)
+  for (let round = 0; round < 20; round += 1) await collectUntil(() => true)
+  await batch.run()
+  return bytes.length
+}
+
+const before = descriptors()
+const made = await makeGarbage()
+const peak = descriptors() - before
+if (process.env.DEBUG_GC) { await collectUntil(() => false); console.error(made.map((w) => w.deref()?.constructor.name)) ; console.error(readdirSync('/proc/self/fd').map(f=>{try{return readlinkSync('/proc/self/fd/'+f)}catch{return ''}}).join('\n')) }
+const areAllGone = await collectUntil(() => made.every((each) => each.deref() === undefined) && descriptors() <= before)
+process.stdout.write(`${JSON.stringify({ hadDescriptors: peak > 0, areAllGone, descriptors: descriptors() - before, kept: await keepsParents() })}\n`)
+process.exit(0)
