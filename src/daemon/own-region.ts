@@ -31,6 +31,7 @@ export class OwnRegion {
    * @throws BackdoorsError BOX_IN_USE: another daemon lends it
    */
   constructor(config: DaemonConfig, log: Logger) {
+    if (config.canary) log.error({ canary: config.canary }, 'a safeguard is switched off by the configuration: sessions may be lost, invented or served twice')
     this.region = takeUp(config, log) ?? createRegion(config.region.path, config.node, config.cluster, geometryOf(config))
     this.#control = new ControlWords(this.region)
     try {
