@@ -52,7 +52,7 @@ function linkArguments({ monitorSocket, agentSocket, networkSocket, macAddress }
 /** `panic=-1`: a kernel that panics on its way up ends QEMU at once. Once it is up, the second script sets 0. */
 function kernelCommandLine(settings: Readonly<Record<string, string>>): string {
   const words = Object.entries(settings).map(([key, value]) => `rig.${key}=${percentEncoded(value)}`);
-  return ['console=ttyS0', 'quiet', 'panic=-1', 'tsc=reliable', 'no_timer_check', 'cryptomgr.notests', ...words].join(' ');
+  return ['console=ttyS0', 'loglevel=5', 'panic=-1', 'tsc=reliable', 'no_timer_check', 'cryptomgr.notests', ...words].join(' ');
 }
 
 /** Only ASCII letters, digits and a few marks stay, so that neither the kernel nor a shell sees anything special. */

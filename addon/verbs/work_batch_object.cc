@@ -151,7 +151,7 @@ napi_value WorkBatchObject::Run(napi_env env, napi_callback_info info) {
   if (self == nullptr) return nullptr;
   CompletionLoop& loop = *self->loop_;
   std::unique_lock lock(self->mutex());
-  const bool started = self->batch_->Start(&self->failure_);
+  const bool started = self->Start();
   // Some devices are that quick. Then there is nothing to wait for, and nobody has to be told.
   if (started && loop.MaySettleAtOnce()) loop.queue().Poll();
   if (started && self->batch_->progress == WorkBatch::Progress::kDone) return nullptr;
@@ -183,6 +183,17 @@ void WorkBatchObject::Settled() {
   ReleaseSelf();
 }
 
+// A run is over for JavaScript only when its promise has been settled, which may be a turn of the loop after the device
+// was done.
+bool WorkBatchObject::Start() {
+  if (deferred_ == nullptr) return batch_->Start(&failure_);
+  failure_ = {};
+  failure_.code = "QUEUE_FULL";
+  failure_.message = "a run of these requests is under way: one at a time";
+  failure_.details.peer = pair_->options().peer;
+  return false;
+}
+
 bool WorkBatchObject::Spin(std::unique_lock<std::mutex>& lock) {
   WorkBatch* batch = batch_.get();
   const auto is_over = [batch] { return batch->progress != WorkBatch::Progress::kPending; };
@@ -194,7 +205,7 @@ napi_value WorkBatchObject::RunSync(napi_env env, napi_callback_info info) {
   WorkBatchObject* self = OwnerOf(env, info, 0, nullptr);
   if (self == nullptr) return nullptr;
   std::unique_lock lock(self->mutex());
-  const bool started = self->batch_->Start(&self->failure_);
+  const bool started = self->Start();
   if (started && self->Spin(lock)) return nullptr;
   if (started) self->failure_ = self->batch_->failure;
   lock.unlock();
@@ -210,15 +221,14 @@ Napi::Value WorkBatchObject::LatencyLoop(const Napi::CallbackInfo& info) {
   Napi::Float64Array samples = Napi::Float64Array::New(env, static_cast<size_t>(*iterations));
   std::vector<uint64_t> stamps(static_cast<size_t>(*iterations) + 1);
   const CycleClock clock;
-  Failure failure;
   std::unique_lock lock(mutex());
   for (size_t index = 0; index + 1 < stamps.size(); ++index) {
     stamps[index] = CycleClock::Now();
-    const bool started = batch_->Start(&failure);
+    const bool started = Start();
     if (started && Spin(lock)) continue;
-    if (started) failure = batch_->failure;
+    if (started) failure_ = batch_->failure;
     lock.unlock();
-    Throw(env, failure);
+    Throw(env, failure_);
     return {};
   }
   stamps.back() = CycleClock::Now();

@@ -46,6 +46,8 @@ class WorkBatchObject : public Wrapped<WorkBatchObject>, public AwaitedRun {
   // Null after throwing CLOSED.
   static WorkBatchObject* OwnerOf(napi_env env, napi_callback_info info, size_t count, napi_value* arguments);
   std::mutex& mutex() const { return loop_->queue().mutex(); }
+  // False, and `failure_` says why, if nothing was posted. The mutex is held.
+  bool Start();
   // Polls until the run is over or has timed out.
   bool Spin(std::unique_lock<std::mutex>& lock);
 

@@ -15,8 +15,11 @@ const daemonPort = 7471
 const serverPort = 7480
 const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
 
-/** Emulated processors are some ten times slower than real ones, and so are these deadlines longer. In milliseconds. */
-export const rigTimes = { intervalMs: 5, osDeadlineMs: 1500, serverDeadlineMs: 1500, unreachableAfterMs: 2000, silenceMs: 2000 } as const
+/**
+ * Emulated processors are some ten times slower than real ones, and answer each read themselves: so these are longer
+ * than anybody would choose for machines. In milliseconds.
+ */
+export const rigTimes = { intervalMs: 50, osDeadlineMs: 3000, serverDeadlineMs: 3000, unreachableAfterMs: 2000, refreshMs: 1000, silenceMs: 4000 } as const
 
 /** A JSON line that a process printed, and when it came in by the rig's own clock, in milliseconds. */
 export interface RigEvent {
@@ -47,7 +50,7 @@ export class EventLog {
   }
 
   /** Looks at what came already, too. @throws where nothing matched within `timeoutMs` */
-  async until(what: string, matches: (event: RigEvent) => boolean, timeoutMs = 60_000): Promise<RigEvent> {
+  async until(what: string, matches: (event: RigEvent) => boolean, timeoutMs = 120_000): Promise<RigEvent> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => finish(() => reject(this.#missing(what, `not within ${timeoutMs} ms`))), timeoutMs)
       const finish = (settle: () => void): void => {
@@ -81,7 +84,7 @@ export interface ClusterNode {
 
 /** Boots a guest for each name, and starts a daemon and a server in each; every node watches all others. */
 export async function startCluster<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<{ [Index in keyof Names]: ClusterNode }> {
-  const guests = await context.boot(names)
+  const guests = await context.boot(names, { memoryMiB: 768 })
   const keys = join(context.runPath, 'keys')
   await initAuthority(keys, { cluster: 'rig' })
   for (const name of names) await issueNode(keys, name)
@@ -103,7 +106,7 @@ async function startNode(context: ScenarioContext, name: string, guest: Guest, n
     node: name, cluster: 'rig', fabric: 'verbs', verbs: { device: 'rxe0' }, keys: join(keys, 'nodes', name),
     region: { path: regionOf(name), boxes: 4, sensorsPerBox: 8, sessionsPerBox: 2048, heapBytes: 8 << 20 },
     listen: { host: guest.ip, port: daemonPort }, peers, log: 'info',
-    watch: { peers: names.length - 1, intervalUs: rigTimes.intervalMs * 1000, osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: 250 },
+    watch: { peers: names.length - 1, intervalUs: rigTimes.intervalMs * 1000, osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: rigTimes.refreshMs },
   }
   writeFileSync(configPath, JSON.stringify(config))
   const daemon = await guest.spawn([process.execPath, program('src/cli/main.js'), 'daemon', '--config', configPath, '--json'])
@@ -120,7 +123,7 @@ async function startNode(context: ScenarioContext, name: string, guest: Guest, n
 export async function startClients(at: ClusterNode, home: ClusterNode, others: readonly ClusterNode[], sessions: number): Promise<{ process: GuestProcess; log: EventLog }> {
   const args: LoadArguments = {
     servers: [home, ...others].map(({ name, guest }) => ({ node: name, host: guest.ip, port: serverPort })),
-    sessions, seed: 1, thinkMs: 500, silenceMs: rigTimes.silenceMs,
+    sessions, seed: 1, thinkMs: 1000, silenceMs: rigTimes.silenceMs,
   }
   const process_ = await at.guest.spawn([process.execPath, program('ci/load-clients.js'), JSON.stringify(args)])
   const log = new EventLog(process_)

@@ -2,7 +2,7 @@
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
 import { judge, rigTimes, startClients, startCluster, type ClusterNode, type RigEvent } from './cluster.js'
 
-const sessions = 60
+const sessions = 40
 
 async function fail(context: ScenarioContext, signal: 'SIGKILL' | 'SIGSTOP', verdicts: readonly string[]): Promise<ScenarioResult> {
   const { log } = context

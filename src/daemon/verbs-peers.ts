@@ -13,8 +13,13 @@ import { readHeader } from '../region/region-reader.js'
 import type { DaemonConfig, PeerConfig } from './config.js'
 import type { PeerFabric, PeerHandlers, PeerLink } from './peer-fabric.js'
 
-/** A machine is told apart from its memory by its answers to pings, so they come often. In milliseconds. */
-const controlLimits = { pingIntervalMs: 250, silentAfterMs: 1500 }
+/**
+ * A machine is told apart from its memory by its answers to pings, so they come often; it is silent when it has
+ * not answered for some times as long as its memory may take. In milliseconds.
+ */
+const pingIntervalMs = 250
+const leastSilentAfterMs = 1500
+const silencePerUnreachable = 3
 
 /** Lends this node's region to its peers, and keeps links to those that it watches. */
 export class VerbsPeers implements PeerFabric {
@@ -66,7 +71,7 @@ export class VerbsPeers implements PeerFabric {
   }
 
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
-    const keeper = new VerbsKeeper(peer, this.#config.cluster, this.#device, this.#credentials, handlers, this.#log)
+    const keeper = new VerbsKeeper(peer, this.#config, this.#device, this.#credentials, handlers, this.#log)
     this.#keepers.add(keeper)
     return keeper
   }
@@ -99,6 +104,7 @@ export class VerbsPeers implements PeerFabric {
 class VerbsKeeper {
   readonly #peer: PeerConfig
   readonly #cluster: string
+  readonly #limits: { readonly pingIntervalMs: number; readonly silentAfterMs: number }
   readonly #device: VerbsDevice
   readonly #credentials: Credentials
   readonly #handlers: PeerHandlers
@@ -109,9 +115,10 @@ class VerbsKeeper {
   #link: VerbsLink | undefined
   #closed = false
 
-  constructor(peer: PeerConfig, cluster: string, device: VerbsDevice, credentials: Credentials, handlers: PeerHandlers, log: Logger) {
+  constructor(peer: PeerConfig, { cluster, watch }: DaemonConfig, device: VerbsDevice, credentials: Credentials, handlers: PeerHandlers, log: Logger) {
     this.#peer = peer
     this.#cluster = cluster
+    this.#limits = { pingIntervalMs, silentAfterMs: Math.max(leastSilentAfterMs, silencePerUnreachable * watch.unreachableAfterMs) }
     this.#device = device
     this.#credentials = credentials
     this.#handlers = handlers
@@ -138,7 +145,7 @@ class VerbsKeeper {
     try {
       const connection = await enroll({
         address: { host: host as string, port: port as number }, peer: name, credentials: this.#credentials,
-        cluster: this.#cluster, hello: { fabric: 'verbs', endpoints: connector.endpoints }, signal, limits: controlLimits,
+        cluster: this.#cluster, hello: { fabric: 'verbs', endpoints: connector.endpoints }, signal, limits: this.#limits,
       })
       this.#connector = connector
       return connection

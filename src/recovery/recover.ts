@@ -106,7 +106,7 @@ class Recovery {
       if (claims !== undefined) await this.#carryOut(claims)
       return this.#report
     } catch (error) {
-      if (isBackdoorsError(error) && error.code.startsWith('WC_')) {
+      if (isBackdoorsError(error) && (error.code.startsWith('WC_') || error.code === 'TIMEOUT')) {
         throw new BackdoorsError('MEMORY_LOST', `The memory of ${this.#options.memory.peer} was lost during its recovery (${error.code}); what was adopted before stands.`, { peer: this.#options.memory.peer, cause: error })
       }
       throw error

@@ -111,7 +111,9 @@ export class DemoNode {
     this.#running.add(child)
     this.#processes[kind] = child
     const end = child.exited.then((code) => this.#onExit(child, code, again))
-    end.catch((error: unknown) => this.#trouble(error as Error))
+    end.catch((error: unknown) => {
+      if (!this.#left) this.#trouble(error as Error)
+    })
     await Promise.race([readiness, end])
     if (this.#left && child.gone) throw this.#closedError()
   }
