@@ -132,7 +132,8 @@ export async function startClients(at: ClusterNode, home: ClusterNode, others: r
 }
 
 /** Stops the clients and asks every server for every session. */
-export async function judge({ process: clients, log }: { process: GuestProcess; log: EventLog }): Promise<LoadJudgement> {
+export async function judge({ process: clients, log }: { process: GuestProcess; log: EventLog }): Promise<Omit<LoadJudgement, 'event'>> {
   clients.write('stop\n')
-  return (await log.until('judgement', ({ event }) => event === 'judged', 90_000)) as unknown as LoadJudgement
+  const { event: _event, atMs: _atMs, ...judgement } = await log.until('judgement', ({ event }) => event === 'judged')
+  return judgement as unknown as Omit<LoadJudgement, 'event'>
 }
