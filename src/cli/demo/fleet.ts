@@ -61,6 +61,11 @@ export class Fleet {
     return this.ledgers.every((ledger) => ledger.acknowledged >= acknowledged)
   }
 
+  /** How many requests of each session were acknowledged. */
+  acknowledged(): number[] {
+    return this.ledgers.map((ledger) => ledger.acknowledged)
+  }
+
   /** Sessions that `node` served last. */
   servedBy(node: string): number {
     return this.ledgers.filter((ledger) => ledger.servedBy === node).length

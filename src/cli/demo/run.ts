@@ -21,13 +21,10 @@ import { styleFor, Timeline, type Style } from './timeline.js'
 const overallMs = 60_000
 /** With a safeguard switched off, servers that are merely slow must not be taken for dead: their recovery can undo the damage. */
 const canaryDeadlineMs = 400
-const warmUpMs = 700
+const warmUpMs = 800
 const warmUpLimitMs = 20_000
 /** The failure comes up to so much later than the warm-up's end, in milliseconds. */
 const failureSpreadMs = 300
-/** No node is failed while another recovery goes on: so long without one, and no longer waited for than this. In milliseconds. */
-const quietMs = 300
-const quietLimitMs = 5000
 const recoveryLimitMs = 5000
 const wokenLimitMs = 3000
 /** The node is woken up to so much after the recovery, in milliseconds: before its clients give it up, or after. */
@@ -98,7 +95,6 @@ class Demo {
     if (!(await this.#until(() => fleet.haveAll(2), warmUpLimitMs))) {
       throw new BackdoorsError('TIMEOUT', `The demo's clients were not all served within ${warmUpLimitMs} ms: this machine is too busy for it.`)
     }
-    await sleep(warmUpMs + this.#random.fork('instant').float() * failureSpreadMs)
     const node = await this.#chooseNode(fleet)
     const failed = this.#fail(node, fleet)
     await this.#until(() => this.#observer.observations.recovered !== undefined, recoveryLimitMs)
@@ -111,14 +107,21 @@ class Demo {
     return judge({ options: this.#options, failedNode: node.name, ...failed, ledgers: fleet.ledgers, observations: this.#observer.observations, longestWaitMs: fleet.longestWaitMs, woken })
   }
 
-  /** One that serves sessions, when nothing else is going on: on a busy machine a node may have been taken for failed before. */
+  /**
+   * One that serves sessions, while nothing else goes on: on a busy machine a node may have been taken for failed before,
+   * and its sessions are elsewhere, or on their way. So every client has to be served anew, and no session to move meanwhile.
+   */
   async #chooseNode(fleet: Fleet): Promise<DemoNode> {
-    let movements = -1
-    await this.#until(() => {
-      const isQuiet = movements === this.#observer.movements
-      movements = this.#observer.movements
-      return isQuiet
-    }, quietLimitMs, quietMs)
+    const instant = this.#random.fork('instant')
+    const deadlineMs = monotonicMs() + warmUpLimitMs
+    let isSteady = false
+    while (!isSteady && monotonicMs() < deadlineMs) {
+      const before = this.#observer.movements
+      const acknowledged = fleet.acknowledged()
+      await sleep(warmUpMs + instant.float() * failureSpreadMs)
+      const areServed = await this.#until(() => fleet.acknowledged().every((count, i) => count > (acknowledged[i] ?? 0)), recoveryLimitMs)
+      isSteady = areServed && this.#observer.movements === before
+    }
     const order = shuffled(this.#random.fork('node'), this.#cluster.nodes)
     return order.find(({ name }) => fleet.servedBy(name) > 0) ?? (order[0] as DemoNode)
   }
@@ -172,11 +175,11 @@ class Demo {
   }
 
   /** @returns whether it came to be within the limit */
-  async #until(condition: () => boolean, limitMs: number, everyMs = 5): Promise<boolean> {
+  async #until(condition: () => boolean, limitMs: number): Promise<boolean> {
     const deadlineMs = monotonicMs() + limitMs
     while (!condition()) {
       if (this.#closed || monotonicMs() > deadlineMs) return false
-      await sleep(everyMs)
+      await sleep(5)
     }
     return true
   }

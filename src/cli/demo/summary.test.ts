@@ -62,7 +62,7 @@ describe('the judgement', () => {
   })
 
   it('is not ok where the experiment was none: no verdict, no sessions, nothing half-written', () => {
-    expect(judge(evidence({ observations: {} }))).toMatchObject({ ok: false, detectMs: null, recoverMs: null, faults: ['nobody saw the failure'] })
+    expect(judge(evidence({ observations: {} }))).toMatchObject({ ok: false, detectMs: null, recoverMs: null, faults: ['nobody saw the failure', 'nobody announced the recovery of its sessions'] })
     expect(judge(evidence({ ledgers: [] })).faults).toContain('the failed node had no sessions')
     expect(judge(evidence({ halfWritten: [] })).ok).toBe(true)
     expect(judge(evidence({ halfWritten: [], options: { ...options, canary: 'crc' } })).faults).toEqual(['no half-written commit could be planted before the node was fenced'])

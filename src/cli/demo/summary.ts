@@ -65,7 +65,7 @@ export function judge(evidence: Evidence): Judgement {
     ...counts,
     halfWritten: { planted: planted.size, discarded: failed.filter((ledger) => planted.has(ledger.session) && isRecovered(ledger)).length },
   }
-  const faults = [...faultsOf(figures, detected !== undefined, options.canary === 'crc'), ...ledgers.flatMap(({ findings }) => findings.map(({ what }) => what)).slice(0, toldFindings)]
+  const faults = [...faultsOf(figures, observations, options.canary === 'crc'), ...ledgers.flatMap(({ findings }) => findings.map(({ what }) => what)).slice(0, toldFindings)]
   return {
     ok: faults.length === 0,
     faults,
@@ -97,13 +97,14 @@ const isRecovered = (ledger: SessionLedger): boolean => ledger.recovery !== unde
 
 type Figures = Pick<Judgement, 'failedSessions' | 'recovered' | 'lost' | 'servedTwice' | 'invented' | 'halfWritten'>
 
-function faultsOf(figures: Figures, wasDetected: boolean, isCrcOff: boolean): string[] {
+function faultsOf(figures: Figures, { detected, recovered: announced }: Observations, isCrcOff: boolean): string[] {
   const { failedSessions, recovered, lost, servedTwice, invented, halfWritten } = figures
   const faults: [boolean, string][] = [
     [failedSessions === 0, 'the failed node had no sessions'],
     // On a busy machine the fence may come first; what is shown by them is shown then by another run.
     [isCrcOff && halfWritten.planted === 0, 'no half-written commit could be planted before the node was fenced'],
-    [!wasDetected, 'nobody saw the failure'],
+    [detected === undefined, 'nobody saw the failure'],
+    [announced === undefined, 'nobody announced the recovery of its sessions'],
     [recovered < failedSessions, `${failedSessions - recovered} of ${failedSessions} sessions were not recovered`],
     [lost > 0, `${lost} sessions lost acknowledged requests`],
     [servedTwice > 0, `${servedTwice} sessions were served twice`],
