@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -52,6 +52,16 @@ async function server(node: string): Promise<AttachedNode> {
   const attached = await attach({ region: pathOf(node), name: 'web' })
   closers.push(() => attached.close())
   return attached
+}
+
+/** A port that nobody listens on just now. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 const text = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes)
@@ -196,7 +206,7 @@ describe('a daemon', () => {
   })
 
   it('serves its metrics', async () => {
-    const port = 20_000 + (process.pid % 20_000)
+    const port = await freePort()
     await daemon('a', [], { metrics: { port } })
     const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
     expect(page).toContain('backdoors_fenced{node="a"} 0')

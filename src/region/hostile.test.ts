@@ -39,6 +39,9 @@ function spoilt(sound: Uint8Array, crcAt: (bytes: Uint8Array, random: Random) =>
   return bytes
 }
 
+// The same cases in every run, so that a red run can be repeated; another seed explores further.
+fc.configureGlobal({ seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
+
 describe('damaged or hostile bytes', { timeout: 120_000 }, () => {
   it('are no header, or a sound one', () => {
     const page = encodeHeader('node-a', 'cluster', 5n, smallGeometry)
