@@ -38,6 +38,16 @@ describe('taking over a box', () => {
     expect(heldBy(openWriter(bytes, header))).toEqual(new Map([['a', payloadOf('a', 5, 60)], ['b', payloadOf('b', 1, 60)]]))
   })
 
+  it.each([-1, 1])('finds a session whose entry tells a wrong length by its record (%i bytes)', (off) => {
+    const { bytes, header, forge, writer } = setUp()
+    writer.commit(writer.store('carts'), 'a', payloadOf('a', 1, 60), plain)
+    forge(0, { [indexEntry.recordBytes]: 48 + 'carts'.length + 'a'.length + 60 + off })
+    const next = openWriter(bytes, header)
+    expect(heldBy(next)).toEqual(new Map([['a', payloadOf('a', 1, 60)]]))
+    next.commit(next.store('carts'), 'a', payloadOf('a', 2, 60), plain)
+    expect(heldBy(openWriter(bytes, header))).toEqual(new Map([['a', payloadOf('a', 2, 60)]]))
+  })
+
   it('does not take a record within a session’s payload for a session', () => {
     const { bytes, header, heap, forge, writer } = setUp()
     const store = writer.store('carts')

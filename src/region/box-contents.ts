@@ -68,8 +68,10 @@ class Search {
 
   #takeLive(position: number, { slots, recordBytes, sequence }: SessionIndexEntry): boolean {
     const [current, idle] = slots
-    const version = current && this.#decode(current)
-    if (version === undefined || version.sequence % 0x1_0000_0000 !== sequence) return false
+    const version = current && this.#decode({ offset: current.offset, bytes: recordBytes })
+    // The record has to be the one that the entry tells of, in length as in sequence.
+    const told = version !== undefined && version.sequence % 0x1_0000_0000 === sequence && recordLength(this.heap.subarray((current as NamedSlot).offset)) === recordBytes
+    if (!told) return false
     this.#keep({ position, version, recordBytes, current: current as NamedSlot, idle, rewrite: false })
     return true
   }
