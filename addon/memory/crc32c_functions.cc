@@ -17,12 +17,12 @@ napi_value ThrowMisuse(napi_env env, const napi_value* arguments) {
   const auto offset = ReadInteger(env, arguments[1], "offset", 0, size);
   if (!offset) return nullptr;
   if (!ReadInteger(env, arguments[2], "length", 0, size - *offset)) return nullptr;
-  ReadInteger(env, arguments[3], "seed", 0, UINT32_MAX);
+  ReadInteger(env, arguments[3], "seed", INT32_MIN, INT32_MAX);
   return nullptr;
 }
 
 // crc32c(bytes, offset, length, seed). Each commit comes here, so it is written against the bare Node-API: wrappers
-// would double what it costs.
+// would double what it costs. Seed and result are signed: half of all unsigned ones would be objects on the heap.
 template <Update update>
 napi_value Crc32cCallback(napi_env env, napi_callback_info info) {
   napi_value arguments[4];
@@ -42,16 +42,17 @@ napi_value Crc32cCallback(napi_env env, napi_callback_info info) {
   }
   // Every comparison is false for NaN. Bounds come first: a double beyond them must not be converted.
   const bool is_within = offset >= 0 && length >= 0 && offset <= static_cast<double>(size) &&
-                         length <= static_cast<double>(size) - offset && seed >= 0 && seed <= UINT32_MAX;
+                         length <= static_cast<double>(size) - offset && seed >= INT32_MIN && seed <= INT32_MAX;
   if (!is_within) return ThrowMisuse(env, arguments);
   const auto from = static_cast<size_t>(offset);
   const auto bytes = static_cast<size_t>(length);
-  const auto before = static_cast<uint32_t>(seed);
+  const auto before = static_cast<int32_t>(seed);
   if (static_cast<double>(from) != offset || static_cast<double>(bytes) != length || before != seed) {
     return ThrowMisuse(env, arguments);
   }
   napi_value result = nullptr;
-  napi_create_uint32(env, update(before, static_cast<const uint8_t*>(data) + from, bytes), &result);
+  const uint32_t crc = update(static_cast<uint32_t>(before), static_cast<const uint8_t*>(data) + from, bytes);
+  napi_create_int32(env, static_cast<int32_t>(crc), &result);
   return result;
 }
 

@@ -31,11 +31,11 @@ async function main(): Promise<void> {
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line) as MeasureRequest
     if (request.kind === 'throughput') {
-      const { readsPerSecond, megabytesPerSecond } = await measureThroughput(target.memory, request.plan, request.warmUpCalls)
+      const { readsPerSecond, megabytesPerSecond } = await measureThroughput(target, request.plan, request.warmUpCalls)
       print({ readsPerSecond, megabytesPerSecond } satisfies ThroughputAnswer)
       continue
     }
-    const read = target.prepare({ offset: 0, length: request.size })
+    const read = target.prepare([{ offset: 0, length: request.size }])
     const samples = await measureLatency(read, request.tier, request.iterations, request.warmUp)
     read.close()
     if (samples === undefined) throw new Error(`there is no ${request.tier} tier on ${target.device}`)

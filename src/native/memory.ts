@@ -139,7 +139,7 @@ export interface Sampler {
 }
 
 export interface MemoryAddon extends AddonBase {
-  /** CRC32C (Castagnoli) of `length` bytes from `offset` on, continuing from `seed`; by SSE4.2 or ARMv8 where present. */
+  /** CRC32C (Castagnoli) of `length` bytes from `offset` on, continuing from `seed`, both signed; by SSE4.2 or ARMv8 where present. */
   readonly crc32c: (bytes: Uint8Array, offset: number, length: number, seed: number) => number
   /** The same by tables: what `crc32c` is tested against, and does where the processor has no instruction for it. */
   crc32cBySoftware(bytes: Uint8Array, offset: number, length: number, seed: number): number
@@ -147,6 +147,8 @@ export interface MemoryAddon extends AddonBase {
   readonly crc32cMeans: 'sse4.2' | 'armv8' | 'software'
   /** CLOCK_MONOTONIC in microseconds: the clock of the sampler's events. */
   monotonicUs(): number
+  /** The same clock in milliseconds, into the first element: no number is made. @throws BackdoorsError INVALID_ARGUMENT */
+  readonly writeMonotonicMs: (into: Float64Array) => void
   readonly SharedMemory: new (options: SharedMemoryOptions) => SharedMemory
   readonly FileReader: new (path: string) => FileReader
   readonly BeatThread: new (options: BeatThreadOptions) => BeatThread

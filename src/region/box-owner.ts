@@ -6,6 +6,7 @@
  * them: then they are the recoverer's, and the server gets an empty box.
  */
 import { BackdoorsError } from '../errors.js'
+import { clockOf, monotonicClock } from '../native/clock.js'
 import type { SharedMemory } from '../native/memory.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
 import { claimGeneration, decodeClaim, fenceAll } from './control.js'
@@ -26,10 +27,6 @@ export interface BoxOwnerOptions {
   readonly nowMs?: () => number
   readonly safeguards?: Safeguards
 }
-
-/** CLOCK_MONOTONIC in milliseconds, without garbage. */
-const monotonicOffsetMs = Number(process.hrtime.bigint()) / 1e6 - performance.now()
-export const monotonicMs = (): number => performance.now() + monotonicOffsetMs
 
 export class BoxOwner {
   readonly region: Region
@@ -77,7 +74,7 @@ export class BoxOwner {
       heapBytes: plan.heapBytes,
       seed: this.#seed,
       sequenceFloor: taken.sequenceFloor,
-      nowMs: options.nowMs ?? monotonicMs,
+      clock: options.nowMs ? clockOf(options.nowMs) : monotonicClock,
       checkFence: () => this.checkFence(),
       box,
     })
@@ -255,7 +252,7 @@ function wipeBox(region: Region, box: number, previous: DirectoryEntry, entry: U
   const last = new SessionWriter({
     region: region.bytes, indexOffset: start + plan.indexInBox, heapOffset: start + plan.heapInBox,
     sessionsPerBox: plan.sessionsPerBox, heapBytes: plan.heapBytes, seed: boxSeed(incarnation, box),
-    sequenceFloor: previous.sequenceFloor, nowMs: monotonicMs, checkFence: () => undefined, box,
+    sequenceFloor: previous.sequenceFloor, clock: monotonicClock, checkFence: () => undefined, box,
   }).sequence
   if (previous.state !== 'free') writeEntry(entry, { ...previous, sequenceFloor: last })
   index.fill(0)

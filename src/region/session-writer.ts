@@ -3,6 +3,7 @@
  * index entry at it; at any instant of death a reader finds the old state or the new one, whole.
  */
 import { BackdoorsError, type ErrorCode } from '../errors.js'
+import type { Clock } from '../native/clock.js'
 import { crc32c } from '../native/crc32c.js'
 import { findSessions, type FoundSession } from './box-contents.js'
 import { Heap } from './heap.js'
@@ -56,8 +57,8 @@ export interface SessionWriterOptions {
   readonly seed: number
   /** Sequences begin above it. */
   readonly sequenceFloor: number
-  /** The node's monotonic clock, in milliseconds. */
-  readonly nowMs: () => number
+  /** The node's monotonic clock. */
+  readonly clock: Clock
   /** @throws BackdoorsError FENCED */
   readonly checkFence: () => void
   /** For error messages. */
@@ -70,6 +71,7 @@ export class SessionWriter {
   readonly #words: Uint32Array
   readonly #stores = new Map<string, HeldStore>()
   readonly #barrier = new Int32Array(new SharedArrayBuffer(4))
+  readonly #time = new Float64Array(1)
   readonly #freePositions: number[] = []
   readonly #heap: Heap
   #nextPosition: number
@@ -137,7 +139,7 @@ export class SessionWriter {
     if (version === undefined) {
       throw new BackdoorsError('RECORD_CORRUPT', `Session ${id} of store ${store.name} fails its CRC in memory: something has written over box ${this.#options.box}.`, { store: store.name, sessionId: id, box: this.#options.box })
     }
-    return this.#options.nowMs() >= held.expiresAtMs ? undefined : version
+    return this.#nowMs() >= held.expiresAtMs ? undefined : version
   }
 
   /** Where the current record of a live session stands in the region, in bytes, and which node it came from. */
@@ -175,7 +177,7 @@ export class SessionWriter {
   }
 
   #sweepAllBut(kept: Held | undefined): number {
-    const nowMs = this.#options.nowMs()
+    const nowMs = this.#nowMs()
     let swept = 0
     for (const store of this.#stores.values()) {
       for (const held of store.sessions.values()) {
@@ -183,6 +185,11 @@ export class SessionWriter {
       }
     }
     return swept
+  }
+
+  #nowMs(): number {
+    this.#options.clock(this.#time)
+    return this.#time[0] as number
   }
 
   /** A record without a store's name is none. The CRC goes too, lest the next record's lengths bring this one back. */
@@ -264,7 +271,8 @@ export class SessionWriter {
     const word = start >> 2
     const words = this.#words
     const sequence = ++this.#sequence
-    const nowMs = Math.floor(this.#options.nowMs())
+    this.#options.clock(this.#time)
+    const nowMs = Math.floor(this.#time[0] as number)
     held.expiresAtMs = options.ttlMs > 0 ? nowMs + options.ttlMs : Infinity
     const storeBytes = held.prefix.length - held.idBytes - held.originBytes
     words[word + 1] = options.schemaVersion

@@ -26,18 +26,19 @@ const none = new Uint8Array(0)
 const nsPerMs = 1e6
 
 /**
- * Warms up, measures, and checks what was read.
+ * Warms up, measures, and checks what was read: a read of one range.
  * @returns undefined where the fabric has no such way
  * @throws Error where other bytes came than lie there
  */
 export async function measureLatency(read: BenchRead, tier: Tier, iterations: number, warmUp: number): Promise<LatencySamples | undefined> {
-  const size = read.view.length
-  read.view.fill(0)
+  const view = read.views[0] as Uint8Array
+  const size = view.length
+  view.fill(0)
   const run = runOf(read, tier)
   if (run === undefined) return undefined
   if (warmUp > 0) await run(warmUp)
   const { ns, byEvent } = await run(iterations)
-  checkPattern(read.view, 0, `the ${tier} tier at ${size} B`)
+  checkPattern(view, 0, `the ${tier} tier at ${size} B`)
   return { tier, size, ns, byEvent }
 }
 

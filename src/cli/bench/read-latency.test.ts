@@ -34,18 +34,18 @@ describe('bench read-latency', () => {
     const result = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Record<string, unknown> & { latency: { tier: string; size: number; us: Parameters<typeof inOrder>[0] }[] }
     expect(result).toMatchObject({
       fabric: 'shm', device: 'shm', iterations: 20, commit: expect.stringMatching(/\w/) as string, kernel: expect.stringMatching(/\d/) as string,
-      rate: { size: 64, reads: 64 }, bandwidth: { size: 65536, reads: 4 },
+      throughput: [{ by: 'readMany', size: 64, reads: 64 }, { by: 'prepared', size: 65536, reads: 4 }, { by: 'readMany', size: 65536, reads: 4 }],
     })
     expect(result.latency.map(({ tier, size }) => `${tier} ${size}`)).toEqual(['synchronous 8', 'awaited 8', 'synchronous 65536', 'awaited 65536'])
     expect(result.latency.every(({ us }) => inOrder(us))).toBe(true)
-    for (const { readsPerSecond } of [result['rate'], result['bandwidth']] as { readsPerSecond: number }[]) expect(readsPerSecond).toBeGreaterThan(0)
+    for (const { readsPerSecond } of result['throughput'] as { readsPerSecond: number }[]) expect(readsPerSecond).toBeGreaterThan(0)
   })
 
   it('prints tables for people', async () => {
     const { stdout } = await bench()
     expect(stdout).toMatch(/p99\.9/)
     expect(stdout).toMatch(/t_typical/)
-    expect(stdout).toMatch(/readMany of 64 × 64 B: \d+ reads\/s/)
+    expect(stdout).toMatch(/prepared\W+65536\W+4\W+\d+\W+\d+\.\d/)
   })
 
   it('appends to its history, writes every sample, and draws', async () => {
@@ -53,7 +53,7 @@ describe('bench read-latency', () => {
     await bench('--history', history, '--raw', raw, '--plot', plot)
     await bench('--history', history)
     const rows = readFileSync(history, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as { name: string })
-    expect(rows).toHaveLength(12)
+    expect(rows).toHaveLength(14)
     for (const row of rows) expect(Object.keys(row)).toEqual(['name', 'unit', 'samples', 'p50', 'p99', 'p99.9', 'commit', 'kernel', 'device'])
     expect(rows[0]).toMatchObject({ name: 'read-latency/synchronous/8', unit: 'µs', samples: 20 })
     expect(readdirSync(raw).sort()).toEqual(['awaited-65536.txt', 'awaited-8.txt', 'synchronous-65536.txt', 'synchronous-8.txt'])
@@ -94,7 +94,7 @@ describe('the target', () => {
 describe('measuring latency', () => {
   it('runs the poll loop where there is one, and tells reads by event from others', async () => {
     const target = openShmTarget()
-    const shm = target.prepare({ offset: 0, length: 8 })
+    const shm = target.prepare([{ offset: 0, length: 8 }])
     let runs = 0
     const read: BenchRead = {
       ...shm,
@@ -116,8 +116,8 @@ describe('measuring latency', () => {
 
   it('fails where other bytes come than lie there', async () => {
     const target = openShmTarget()
-    const { view, close } = target.prepare({ offset: 0, length: 8 })
-    const read: BenchRead = { view, runSync: () => void view.fill(1), start: () => undefined, close }
+    const { views, close } = target.prepare([{ offset: 0, length: 8 }])
+    const read: BenchRead = { views, runSync: () => void views[0]?.fill(1), start: () => undefined, close }
     await expect(measureLatency(read, 'synchronous', 3, 0)).rejects.toThrow(/other bytes/)
     await expect(measureLatency(read, 'awaited', 3, 0)).rejects.toThrow(/other bytes/)
     read.close()

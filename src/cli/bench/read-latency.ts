@@ -4,7 +4,7 @@ import { measureLatency, tiers, type LatencySamples, type Tier } from './latency
 import { openShmTarget } from './shm-target.js'
 import { distributionOf, perftestRowOf, sorted, type Distribution, type PerftestRow } from './statistics.js'
 import { patternLength, type BenchTarget } from './target.js'
-import { bandwidthPlan, measureThroughput, ratePlan, type Throughput, type ThroughputPlan } from './throughput.js'
+import { bandwidthPlan, copiedBandwidthPlan, measureThroughput, ratePlan, type Throughput, type ThroughputPlan } from './throughput.js'
 
 export interface ReadLatencyOptions {
   /** In bytes. */
@@ -37,8 +37,8 @@ export interface MeasuredLatency {
 
 export interface ReadLatencyResult {
   readonly latency: readonly MeasuredLatency[]
-  readonly rate: ThroughputFigures
-  readonly bandwidth: ThroughputFigures
+  /** Message rate, bandwidth, and bandwidth with a copy for the caller. */
+  readonly throughput: readonly ThroughputFigures[]
 }
 
 const usPerNs = 1e-3
@@ -75,7 +75,7 @@ export async function measureReadLatency(target: BenchTarget, { sizes, iteration
   checkSizes(sizes)
   const latency: MeasuredLatency[] = []
   for (const size of sizes) {
-    const read = target.prepare({ offset: 0, length: size })
+    const read = target.prepare([{ offset: 0, length: size }])
     try {
       for (const tier of tiers) {
         log(`${size} B, ${tier}`)
@@ -86,11 +86,12 @@ export async function measureReadLatency(target: BenchTarget, { sizes, iteration
       read.close()
     }
   }
-  log(`readMany of ${ratePlan.reads} × ${ratePlan.size} B`)
-  const rate = await measureThroughput(target.memory, { ...ratePlan, calls: callsOf(iterations) }, 2)
-  log(`readMany of ${bandwidthPlan.reads} × ${bandwidthPlan.size} B`)
-  const bandwidth = await measureThroughput(target.memory, { ...bandwidthPlan, calls: callsOf(iterations) }, 2)
-  return { latency, rate: throughputFiguresOf(rate), bandwidth: throughputFiguresOf(bandwidth) }
+  const throughput: ThroughputFigures[] = []
+  for (const plan of [ratePlan, bandwidthPlan, copiedBandwidthPlan]) {
+    log(`${plan.by}: ${plan.reads} × ${plan.size} B`)
+    throughput.push(throughputFiguresOf(await measureThroughput(target, { ...plan, calls: callsOf(iterations) }, 2)))
+  }
+  return { latency, throughput }
 }
 
 function figuresOf({ tier, size, ns, byEvent }: LatencySamples): MeasuredLatency {

@@ -63,15 +63,15 @@ async function runReadLatency({ fabric, device, apart, json, sizes, iterations, 
   }
 }
 
-async function keep({ latency, rate, bandwidth }: ReadLatencyResult, circumstances: Circumstances, { history, plot, raw }: Partial<Record<'history' | 'plot' | 'raw', string | undefined>>): Promise<void> {
+async function keep({ latency, throughput }: ReadLatencyResult, circumstances: Circumstances, { history, plot, raw }: Partial<Record<'history' | 'plot' | 'raw', string | undefined>>): Promise<void> {
   if (raw !== undefined) {
     const { writeSamples } = await import('./raw-samples.js')
     for (const { figures, ns } of latency) writeSamples(raw, `${figures.tier}-${figures.size}`, ns)
   }
   if (history !== undefined) {
     const { appendHistory, historyRow } = await import('./history.js')
-    const many = ({ reads, size, nsPerRead }: ThroughputFigures) => historyRow(`read-many/${reads}x${size}`, 'ns/read', nsPerRead, circumstances)
-    appendHistory(history, [...latency.map(({ figures: { tier, size, us } }) => historyRow(`read-latency/${tier}/${size}`, 'µs', us, circumstances)), many(rate), many(bandwidth)])
+    const many = ({ by, reads, size, nsPerRead }: ThroughputFigures) => historyRow(`throughput/${by}/${reads}x${size}`, 'ns/read', nsPerRead, circumstances)
+    appendHistory(history, [...latency.map(({ figures: { tier, size, us } }) => historyRow(`read-latency/${tier}/${size}`, 'µs', us, circumstances)), ...throughput.map(many)])
   }
   if (plot !== undefined) {
     const { plotToFile } = await import('./plot.js')
@@ -80,21 +80,21 @@ async function keep({ latency, rate, bandwidth }: ReadLatencyResult, circumstanc
   }
 }
 
-function asJson({ latency, rate, bandwidth }: ReadLatencyResult, { fabric, responder }: BenchTarget, circumstances: Circumstances, iterations: number): unknown {
-  return { fabric, responder, ...circumstances, iterations, latency: latency.map(({ figures }) => figures), rate, bandwidth }
+function asJson({ latency, throughput }: ReadLatencyResult, { fabric, responder }: BenchTarget, circumstances: Circumstances, iterations: number): unknown {
+  return { fabric, responder, ...circumstances, iterations, latency: latency.map(({ figures }) => figures), throughput }
 }
 
 const us = (value: number): string => value.toFixed(2)
 
-function print({ latency, rate, bandwidth }: ReadLatencyResult, { fabric, responder }: BenchTarget, { device, kernel, commit }: Circumstances, output: Output): void {
+function print({ latency, throughput }: ReadLatencyResult, { fabric, responder }: BenchTarget, { device, kernel, commit }: Circumstances, output: Output): void {
   output.line(`${fabric} on ${device}; responder: ${responder}; kernel ${kernel}; commit ${commit}`)
   const figures = latency.map((measured) => measured.figures)
   output.line('All samples, in µs:')
   output.line(table(['bytes', 'way', 'samples', 'p50', 'p99', 'p99.9', 'max', 'by event', 'their p50'], figures.map(honestRow)))
   output.line('As perftest reckons, in µs:')
   output.line(table(['bytes', 'way', 'iterations', 't_min', 't_max', 't_typical', 't_avg', 't_stdev', '99%', '99.9%'], figures.map(perftestRow)))
-  output.line(`readMany of ${rate.reads} × ${rate.size} B: ${Math.round(rate.readsPerSecond)} reads/s`)
-  output.line(`readMany of ${bandwidth.reads} × ${bandwidth.size} B: ${bandwidth.megabytesPerSecond.toFixed(1)} MB/s`)
+  output.line('Many at once:')
+  output.line(table(['way', 'bytes', 'reads a call', 'reads/s', 'MB/s'], throughput.map(({ by, size, reads, readsPerSecond, megabytesPerSecond }) => [by, size, reads, Math.round(readsPerSecond), megabytesPerSecond.toFixed(1)])))
 }
 
 const honestRow = ({ size, tier, us: all, byEventUs }: LatencyFigures): (string | number | undefined)[] => [

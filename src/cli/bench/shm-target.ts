@@ -17,14 +17,14 @@ export function openShmTarget(): BenchTarget {
     device: 'shm',
     responder: 'none: a file is read',
     memory,
-    prepare: ({ offset, length }: MemoryRange): BenchRead => {
-      const prepared = memory.prepareRead([{ offset, length }])
-      const view = prepared.views[0] as Uint8Array
-      const triple = Float64Array.of(offset, length, 0)
+    prepare: (ranges: readonly MemoryRange[]): BenchRead => {
+      const prepared = memory.prepareRead(ranges)
+      const [range, view] = [ranges[0] as MemoryRange, prepared.views[0] as Uint8Array]
+      const triple = Float64Array.of(range.offset, range.length, 0)
       return {
-        view,
-        // What a run comes down to in the addon: shm has no prepared reads that poll.
-        runSync: () => void file.read(triple, 1, view),
+        views: prepared.views,
+        // What the run of one range comes down to in the addon: shm has no prepared reads that poll.
+        ...(ranges.length === 1 ? { runSync: () => void file.read(triple, 1, view) } : {}),
         start: () => prepared.run(),
         close: () => prepared.close(),
       }

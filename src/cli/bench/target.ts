@@ -3,7 +3,8 @@ import type { MemoryRange, RemoteMemory } from '../../fabric/remote-memory.js'
 
 /** A prepared read, as far as the fabric offers each way of running it. */
 export interface BenchRead {
-  readonly view: Uint8Array
+  /** One for each range. */
+  readonly views: readonly Uint8Array[]
   /** Nanoseconds from each run's start to the next one's. */
   readonly latencyLoop?: (iterations: number) => Float64Array
   readonly runSync?: () => void
@@ -19,7 +20,7 @@ export interface BenchTarget {
   /** Who answers, in words. */
   readonly responder: string
   readonly memory: RemoteMemory
-  prepare(range: MemoryRange): BenchRead
+  readonly prepare: (ranges: readonly MemoryRange[]) => BenchRead
   close(): Promise<void>
 }
 

@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { BackdoorsError } from '../../errors.js'
 import type { EndpointPair } from '../../fabric/lending.js'
+import type { MemoryRange } from '../../fabric/remote-memory.js'
 import { VerbsConnector } from '../../fabric/verbs/connector.js'
 import { VerbsDevice } from '../../fabric/verbs/device.js'
 import { type Acceptance, VerbsLender } from '../../fabric/verbs/lender.js'
@@ -53,7 +54,7 @@ export async function openVerbsTarget({ device: name, apart = false }: VerbsTarg
       device: device.name,
       responder: apart ? 'a process of its own' : 'this process',
       memory: sampling,
-      prepare: (range) => prepare(sampling, range),
+      prepare: (ranges) => prepare(sampling, ranges),
       async close() {
         await sampling.close()
         await recovery.close()
@@ -69,10 +70,10 @@ export async function openVerbsTarget({ device: name, apart = false }: VerbsTarg
   }
 }
 
-function prepare(memory: VerbsMemory, range: { offset: number; length: number }): BenchRead {
-  const prepared = memory.prepareRead([range])
+function prepare(memory: VerbsMemory, ranges: readonly MemoryRange[]): BenchRead {
+  const prepared = memory.prepareRead(ranges)
   return {
-    view: prepared.views[0] as Uint8Array,
+    views: prepared.views,
     latencyLoop: (iterations) => prepared.latencyLoop(iterations),
     runSync: () => prepared.runSync(),
     start: () => prepared.start(),

@@ -33,8 +33,7 @@ export function registerDaemon(program: Command, output: Output): void {
 async function runDaemon(configPath: string, json: boolean, output: Output): Promise<ExitCode> {
   const { loadConfig } = await import('../../daemon/config.js')
   const { startDaemon } = await import('../../daemon/daemon.js')
-  const { memoryAddon } = await import('../../native/load.js')
-  const nowMs = (): number => memoryAddon().monotonicUs() / 1000
+  const { monotonicMs: nowMs } = await import('../../native/clock.js')
   const config = loadConfig(configPath)
   // From here on a signal ends it in order, also one that comes while it starts.
   const signalled = endingSignal()

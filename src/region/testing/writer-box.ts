@@ -1,4 +1,5 @@
 /** One box, its writer and its reader, without the rest of a region's life. */
+import { clockOf } from '../../native/clock.js'
 import { encodeHeader, decodeHeader, type RegionHeader } from '../header.js'
 import { boxOffset, planRegion, type RegionGeometry } from '../layout.js'
 import { readSessions, type ExtractedSession } from '../region-reader.js'
@@ -17,7 +18,7 @@ export function tinyRegion(geometry: RegionGeometry = tinyGeometry): { bytes: Ui
   return { bytes, header: decodeHeader(page) }
 }
 
-export function openWriter(bytes: Uint8Array, { plan, incarnation }: RegionHeader, options: Partial<SessionWriterOptions> = {}): SessionWriter {
+export function openWriter(bytes: Uint8Array, { plan, incarnation }: RegionHeader, options: Partial<SessionWriterOptions> & { nowMs?: () => number } = {}): SessionWriter {
   const start = boxOffset(plan, testBox)
   return new SessionWriter({
     region: bytes,
@@ -27,7 +28,7 @@ export function openWriter(bytes: Uint8Array, { plan, incarnation }: RegionHeade
     heapBytes: plan.heapBytes,
     seed: boxSeed(incarnation, testBox),
     sequenceFloor: 0,
-    nowMs: () => 1000,
+    clock: clockOf(options.nowMs ?? ((): number => 1000)),
     checkFence: () => undefined,
     box: testBox,
     ...options,
