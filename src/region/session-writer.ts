@@ -28,8 +28,6 @@ interface Held {
   idleHasPrefix: boolean
   currentIsB: boolean
   recordBytes: number
-  /** On the node's monotonic clock, in milliseconds. */
-  expiresAtMs: number
 }
 
 /** The sessions of one store in this box. */
@@ -72,6 +70,8 @@ export class SessionWriter {
   readonly #stores = new Map<string, HeldStore>()
   readonly #barrier = new Int32Array(new SharedArrayBuffer(4))
   readonly #time = new Float64Array(1)
+  /** By a session's position, on the node's monotonic clock; here and not in `Held`, where it could be a new object each time. */
+  readonly #expiresAtMs: Float64Array
   readonly #freePositions: number[] = []
   readonly #heap: Heap
   #nextPosition: number
@@ -82,6 +82,7 @@ export class SessionWriter {
     this.#options = options
     this.#bytes = options.region
     this.#words = new Uint32Array(options.region.buffer, options.region.byteOffset, options.region.byteLength >> 2)
+    this.#expiresAtMs = new Float64Array(options.sessionsPerBox)
     this.#sequence = options.sequenceFloor
     const used = this.#takeOver()
     this.#nextPosition = used.next
@@ -139,7 +140,7 @@ export class SessionWriter {
     if (version === undefined) {
       throw new BackdoorsError('RECORD_CORRUPT', `Session ${id} of store ${store.name} fails its CRC in memory: something has written over box ${this.#options.box}.`, { store: store.name, sessionId: id, box: this.#options.box })
     }
-    return this.#nowMs() >= held.expiresAtMs ? undefined : version
+    return this.#nowMs() >= (this.#expiresAtMs[held.position] as number) ? undefined : version
   }
 
   /** Where the current record of a live session stands in the region, in bytes, and which node it came from. */
@@ -181,7 +182,7 @@ export class SessionWriter {
     let swept = 0
     for (const store of this.#stores.values()) {
       for (const held of store.sessions.values()) {
-        if (held !== kept && nowMs >= held.expiresAtMs && this.delete(store, held.id)) swept++
+        if (held !== kept && nowMs >= (this.#expiresAtMs[held.position] as number) && this.delete(store, held.id)) swept++
       }
     }
     return swept
@@ -223,7 +224,7 @@ export class SessionWriter {
     prefix.set(idBytes, store.nameBytes.length)
     return {
       id, position, prefix, idBytes: idBytes.length, originBytes: 0, current: undefined, idle: undefined,
-      currentHasPrefix: false, idleHasPrefix: false, currentIsB: true, recordBytes: 0, expiresAtMs: Infinity,
+      currentHasPrefix: false, idleHasPrefix: false, currentIsB: true, recordBytes: 0,
     }
   }
 
@@ -273,7 +274,7 @@ export class SessionWriter {
     const sequence = ++this.#sequence
     this.#options.clock(this.#time)
     const nowMs = Math.floor(this.#time[0] as number)
-    held.expiresAtMs = options.ttlMs > 0 ? nowMs + options.ttlMs : Infinity
+    this.#expiresAtMs[held.position] = options.ttlMs > 0 ? nowMs + options.ttlMs : Infinity
     const storeBytes = held.prefix.length - held.idBytes - held.originBytes
     words[word + 1] = options.schemaVersion
     words[word + 2] = sequence >>> 0
@@ -349,8 +350,8 @@ export class SessionWriter {
     const held: Held = {
       id: version.id, position, prefix: new Uint8Array(0), idBytes: 0, originBytes: 0, current, idle,
       currentHasPrefix: true, idleHasPrefix: false, currentIsB: current.isB, recordBytes,
-      expiresAtMs: version.ttlMs > 0 ? version.committedAtMs + version.ttlMs : Infinity,
     }
+    this.#expiresAtMs[position] = version.ttlMs > 0 ? version.committedAtMs + version.ttlMs : Infinity
     setPrefix(store, held, version.origin === undefined ? undefined : encodeOrigin(version.origin))
     store.sessions.set(version.id, held)
     // The slot keeps its place in the entry, so that it is named at every instant of this, too.
