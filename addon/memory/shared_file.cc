@@ -1,14 +1,17 @@
 #include "shared_file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 
 namespace backdoors::memory {
 
@@ -18,8 +21,26 @@ constexpr uint64_t kHugePageBytes = uint64_t{2} << 20;
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
+// MemAvailable of /proc/meminfo, in bytes; as much as can be where it cannot be read.
+uint64_t AvailableMemory() {
+  const std::unique_ptr<FILE, int (*)(FILE*)> info(fopen("/proc/meminfo", "re"), fclose);
+  char line[128];
+  unsigned long long kib = 0;
+  while (info != nullptr && fgets(line, sizeof line, info.get()) != nullptr) {
+    if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) return kib * 1024;
+  }
+  return UINT64_MAX;
+}
+
+// The kernel gives a file in memory whatever is asked for, and kills processes when nothing is left.
+bool IsBeyondMemory(int fd, uint64_t length) {
+  struct statfs system;
+  return fstatfs(fd, &system) == 0 && system.f_type == TMPFS_MAGIC && length > AvailableMemory();
+}
+
 // posix_fallocate is not interrupted for good by a signal that comes often, for it goes on where it was.
 int Allocate(int fd, uint64_t length) {
+  if (IsBeyondMemory(fd, length)) return ENOMEM;
   int error;
   do {
     error = posix_fallocate(fd, 0, static_cast<off_t>(length));

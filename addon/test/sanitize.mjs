@@ -49,7 +49,9 @@ function library(name) {
 }
 
 function run(command, args, environment = {}) {
-  return spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...environment } }).status ?? 1
+  const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...environment } })
+  if (status === null) process.stdout.write(`${command} ended with ${signal ?? String(error)}\n`)
+  return status ?? 1
 }
 
 /** Whether all tests passed, and nothing was reported. */

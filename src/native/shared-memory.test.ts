@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, ftruncateSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statfsSync, statSync, writeFileSync } from 'node:fs'
+import { freemem } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Child, closing, createMemory, expectCode, temporaryFolder, until } from '../../addon/test/native-fixture.js'
@@ -121,6 +122,13 @@ describe('SharedMemory', () => {
 })
 
 describe('a memfd', () => {
+  it('of more than the memory that is free is refused before any of it is taken', () => {
+    const before = freemem()
+    const length = 2 ** 40
+    expectCode(() => createMemory({ memfd: true, path: 'backdoors-test', length }), 'SYSTEM_CALL_FAILED', { length })
+    expect(freemem()).toBeGreaterThan(before / 2)
+  })
+
   it('can neither shrink nor grow, and is reached by its descriptor', () => {
     const memory = createMemory({ memfd: true, path: 'backdoors-test', length: 8_192 })
     expect(readlinkSync(`/proc/self/fd/${String(memory.fd)}`)).toBe('/memfd:backdoors-test (deleted)')
