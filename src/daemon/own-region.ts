@@ -1,12 +1,12 @@
 /** The memory that this node lends: its region, the daemon's own box in it, and the OS sensor's beat. */
 import { existsSync, renameSync, unlinkSync } from 'node:fs'
 import type { Logger } from 'pino'
-import { isBackdoorsError } from '../errors.js'
+import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import { memoryAddon } from '../native/load.js'
 import type { BeatThread } from '../native/memory.js'
 import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
 import { decodeClaim, nodeGeneration } from '../region/control.js'
-import { control, controlPairOffset, sensorCell } from '../region/layout.js'
+import { control, controlPairOffset, directoryEntryOffset, sensorCell } from '../region/layout.js'
 import { ControlWords, createRegion, lockForDaemon, openRegion, type Region } from '../region/region.js'
 import { safeguardsWithout } from '../safeguards.js'
 import type { DaemonConfig } from './config.js'
@@ -117,10 +117,21 @@ function takeUp(config: DaemonConfig, log: Logger): Region | undefined {
   const words = new ControlWords(region)
   if (same && words.fence('node') === 0) return region
   lockForDaemon(region)
+  if (!same) checkNobodyIsAttached(region)
   if (isRecovered(words)) unlinkSync(path)
   else putAside(path, incarnation.toString(16), log, same ? 'the node was fenced, and its recovery did not end' : 'it was made for another configuration')
   region.memory.close()
   return undefined
+}
+
+/** Servers go on committing into the memory they have mapped, and nobody would lend it any more. */
+function checkNobodyIsAttached(region: Region): void {
+  const { memory, header: { plan, node } } = region
+  const box = Array.from({ length: plan.boxCount - 1 }, (_, i) => i + 1).find((each) => memory.isLocked(directoryEntryOffset(plan, each), 1))
+  if (box === undefined) return
+  const { path } = memory
+  memory.close()
+  throw new BackdoorsError('BOX_IN_USE', `The region ${path} was made for another configuration (node ${node}), and a server is attached to it: stop the servers, or take the configuration back.`, { path, box })
 }
 
 function putAside(path: string, suffix: string, log: Logger, why: string): void {

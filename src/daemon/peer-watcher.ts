@@ -7,6 +7,10 @@ import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
 import type { DaemonConfig, PeerConfig } from './config.js'
 import { isNotThereYet, type PeerFabric, type PeerLink } from './peer-fabric.js'
 
+/** A recovery that failed is tried again after so long, doubled each time up to the limit. In milliseconds. */
+const firstRetryMs = 1000
+const retryLimitMs = 30_000
+
 export interface PeerWatcherEvents {
   readonly onWatching: (peer: string, incarnation: bigint) => void
   readonly onVerdict: (peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
@@ -20,6 +24,7 @@ export class PeerWatcher {
   readonly #events: PeerWatcherEvents
   readonly #keeper: { close(): Promise<void> }
   readonly #recovering = new Set<Promise<unknown>>()
+  readonly #retries = new Set<NodeJS.Timeout>()
   #link: PeerLink | undefined
   #watch: RegionWatch | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
@@ -47,6 +52,7 @@ export class PeerWatcher {
   }
 
   async close(): Promise<void> {
+    for (const retry of this.#retries) clearTimeout(retry)
     await this.#keeper.close()
     this.#watch?.close()
     await Promise.all(this.#recovering)
@@ -89,13 +95,23 @@ export class PeerWatcher {
     if ('box' in verdict && (verdict.kind === 'app-stalled' || verdict.kind === 'app-exited')) this.#recover(link, { kind: 'box', box: verdict.box, generation: verdict.generation })
   }
 
-  #recover(link: PeerLink, target: RecoveryTarget): void {
+  #recover(link: PeerLink, target: RecoveryTarget, retryMs = firstRetryMs): void {
     if (!this.#config.recovery.enabled) return
     const run = this.#events.recover(link, target).then((report) => {
       // The box was given back by a restart that saw the fence after all: if so, it is judged once more.
       if (report?.outcome === 'superseded' && target.kind === 'box') this.#watch?.forget(target.box, target.generation)
+      if (report === undefined) this.#retry(link, target, retryMs)
     })
     this.#recovering.add(run)
     void run.finally(() => this.#recovering.delete(run))
+  }
+  /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
+  #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
+    const timer = setTimeout(() => {
+      this.#retries.delete(timer)
+      const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled'
+      if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
+    }, delayMs).unref()
+    this.#retries.add(timer)
   }
 }

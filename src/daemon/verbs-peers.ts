@@ -1,7 +1,7 @@
 /** Peers over RDMA: enrolled by mutual TLS, read through queue pairs that exist before anything fails. */
 import type { Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
-import { Credentials, enroll, EnrollmentServer, Enroller, type Closure, type EnrolledConnection, type Hello, type Welcome } from '../fabric/enrollment/index.js'
+import { Credentials, enroll, EnrollmentServer, Enroller, probeMachine, type Closure, type EnrolledConnection, type Hello, type Welcome } from '../fabric/enrollment/index.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import { VerbsDevice } from '../fabric/verbs/device.js'
 import { VerbsLender } from '../fabric/verbs/lender.js'
@@ -128,7 +128,10 @@ class VerbsKeeper {
       attempt: (signal) => this.#attempt(signal),
       onLink: (connection) => this.#onLink(connection),
       onLost: (closure) => this.#onLost(closure),
-      onFailure: (error) => handlers.onTrouble(error),
+      onFailure: (error) => {
+        handlers.onTrouble(error)
+        void this.#askMachine()
+      },
     })
     this.#enroller.start()
   }
@@ -186,6 +189,16 @@ class VerbsKeeper {
     this.#log.info({ peer: this.#peer.name, reason, detail }, 'the control connection is gone')
     this.#link?.lost(reason === 'silent' ? 'silent' : 'reset')
   }
+
+  /** What the end of a connection told of its machine may be over: the daemon went first, and then the power. */
+  async #askMachine(): Promise<void> {
+    const link = this.#link
+    const { host, port } = this.#peer
+    if (link === undefined || this.#closed) return
+    const { outcome } = await probeMachine({ host: host as string, port: port as number }, this.#limits.silentAfterMs)
+    if (outcome === 'unknown' || this.#link !== link) return
+    link.heard(outcome === 'answers' ? 'reset' : 'silent')
+  }
 }
 
 class VerbsLink implements PeerLink {
@@ -205,6 +218,11 @@ class VerbsLink implements PeerLink {
 
   lost(control: ControlConnection): void {
     this.#lost = control
+  }
+
+  /** What was learned of the machine since the connection was lost. */
+  heard(control: ControlConnection): void {
+    if (this.#lost) this.#lost = control
   }
 
   /** The enroller makes a new link as soon as this one's connection has ended. */

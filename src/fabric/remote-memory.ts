@@ -53,19 +53,24 @@ export interface WatchPlan {
   readonly unreachableAfterUs: number
 }
 
-/** Times are microseconds of the watcher's own monotonic clock; no clock of the watched machine is used. */
+/**
+ * Times are microseconds of the watcher's own monotonic clock; no clock of the watched machine is used. `cell` is the
+ * position in the plan that holds when the event is delivered: after `update`, the new one.
+ */
 export type WatchEvent =
   | { readonly kind: 'stalled'; readonly cell: number; readonly counter: number; readonly lastChangeUs: number; readonly atUs: number }
+  /** After `stalled`: the counter has changed, or there is nothing to do any more. */
   | { readonly kind: 'moved'; readonly cell: number; readonly counter: number; readonly atUs: number }
   /** Reads have failed, or not come back, since `sinceUs`. `status` is the error's code. */
   | { readonly kind: 'unreachable'; readonly status: string; readonly sinceUs: number; readonly atUs: number }
+  /** After `unreachable`. Ages begin anew: nobody knows what the counters did meanwhile. */
   | { readonly kind: 'reachable'; readonly atUs: number }
 
 /** What the sampler saw last of one cell. */
 export interface CellState {
   readonly counter: number
   readonly pending: number
-  /** Since the counter last changed (or work became pending), less the time in which the watcher itself was late. */
+  /** Since the counter last changed, or the first read that saw work pending, less the time in which the watcher itself was late. */
   readonly ageUs: number
   readonly stalled: boolean
 }
@@ -98,7 +103,7 @@ export interface RemoteMemory {
   /** In bytes. */
   readonly length: number
 
-  /** @throws BackdoorsError OUT_OF_RANGE, CLOSED, TIMEOUT, or the failed work completion's code (WC_…). */
+  /** @throws BackdoorsError INVALID_ARGUMENT (a length of 0, a fraction), OUT_OF_RANGE, CLOSED, TIMEOUT, or the failed work completion's code (WC_…). */
   read(offset: number, length: number): Promise<Uint8Array>
   /** Like `read`, for many ranges under as few doorbells as the queue's depth allows. */
   readMany(ranges: readonly MemoryRange[]): Promise<Uint8Array[]>
@@ -107,8 +112,8 @@ export interface RemoteMemory {
   write(offset: number, bytes: Uint8Array): Promise<void>
   /**
    * Atomically: if the 8 bytes at `offset` (8-byte aligned) equal `expected`, they become `desired`.
-   * Resolves to what they were before. Atomic only among those who come by the same path.
-   * @throws BackdoorsError UNALIGNED, READ_ONLY, and what `read` throws.
+   * Both have 64 bits at most. Resolves to what they were before. Atomic only among those who come by the same path.
+   * @throws BackdoorsError INVALID_ARGUMENT, UNALIGNED, READ_ONLY, and what `read` throws.
    */
   compareAndSwap(offset: number, expected: bigint, desired: bigint): Promise<bigint>
   /** Samples the plan's cells until closed. The listener is called on the event loop, in order. */

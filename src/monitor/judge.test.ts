@@ -64,9 +64,15 @@ describe('reads succeed and the OS sensor is past its deadline', () => {
     })
   })
 
-  it('no server beats at all: os-stalled', () => {
+  it('there is no server: os-stalled', () => {
     expect(judge(observation({ osSensor }))).toMatchObject({ node: { kind: 'os-stalled' } })
-    expect(judge(observation({ osSensor, boxes: [box(1, [])] }))).toMatchObject({ node: { kind: 'os-stalled' } })
+    expect(judge(observation({ osSensor, boxes: [box(1, [moving], { exited: true })] }))).toMatchObject({ node: { kind: 'os-stalled' } })
+  })
+
+  it('no server\'s sensor has to move: daemon-stalled, for the daemon alone may have stopped', () => {
+    const idle = sensor('requests', 0, { pending: 0, stalled: false })
+    const boxes = [box(1, []), box(2, [idle]), box(3, [stopped], { exited: true })]
+    expect(judge(observation({ osSensor, boxes }))).toMatchObject({ node: { kind: 'daemon-stalled', seen: expect.stringContaining('no server\'s sensor has to move') as string }, boxes: [] })
   })
 
   it('a server\'s sensor moved more than an OS deadline later: daemon-stalled, and no server is condemned', () => {
@@ -76,11 +82,6 @@ describe('reads succeed and the OS sensor is past its deadline', () => {
   it('a server\'s sensor stopped at about the same time and is not past its deadline yet: undecided', () => {
     const slow = sensor('event-loop', 1.5 * deadlineUs, { deadlineUs: 10 * deadlineUs, stalled: false })
     expect(judge(observation({ osSensor, boxes: [box(1, [slow])] }))).toBeUndefined()
-  })
-
-  it('sensors without work and those of processes that are gone say nothing about the machine', () => {
-    const idle = sensor('requests', 0, { pending: 0, stalled: false })
-    expect(judge(observation({ osSensor, boxes: [box(1, [idle]), box(2, [moving], { exited: true })] }))).toMatchObject({ node: { kind: 'os-stalled' } })
   })
 })
 

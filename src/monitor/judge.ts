@@ -28,13 +28,16 @@ function judgeUnreachable({ control, status }: Observation): NodeVerdict | undef
 }
 
 function judgeStalled(osSensor: ObservedSensor, boxes: readonly ObservedBox[]): NodeVerdict | undefined {
-  const sensors = boxes.filter((box) => !box.exited).flatMap((box) => box.sensors.filter((sensor) => sensor.pending !== 0))
+  const servers = boxes.filter((box) => !box.exited)
+  const sensors = servers.flatMap((box) => box.sensors.filter((sensor) => sensor.pending !== 0))
   // A sensor that moved a whole OS deadline after the OS sensor's last move belongs to a machine that runs.
   const moved = sensors.find((sensor) => osSensor.ageUs - sensor.ageUs > osSensor.deadlineUs)
   const stopped = `the OS sensor has not moved for ${Math.round(osSensor.ageUs)} µs (deadline ${osSensor.deadlineUs} µs)`
   if (moved) return { kind: 'daemon-stalled', seen: `${stopped}, but ${moved.name} moves`, sensor: osSensor }
+  // Servers that have nothing to do say nothing of the machine: it may be the daemon alone that has stopped.
+  if (sensors.length === 0 && servers.length > 0) return { kind: 'daemon-stalled', seen: `${stopped}, and no server's sensor has to move`, sensor: osSensor }
   if (!sensors.every((sensor) => sensor.stalled)) return undefined
-  const others = sensors.length === 0 ? 'no server beats' : `none of ${sensors.length} server sensors moves`
+  const others = sensors.length === 0 ? 'there is no server' : `none of ${sensors.length} server sensors moves`
   return { kind: 'os-stalled', seen: `${stopped}, and ${others}`, sensor: osSensor }
 }
 

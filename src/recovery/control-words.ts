@@ -1,7 +1,7 @@
 /** Fencing and claiming: compare-and-swap on the control page of the node that failed. */
 import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { claimGeneration, decodeClaim, encodeClaim, encodeFence, extractedSequence, fencedGeneration, type Claim, type ClaimStep } from '../region/control.js'
+import { claimGeneration, decodeClaim, encodeClaim, encodeFence, extractedSequence, fencedGeneration, isBefore, type Claim, type ClaimStep } from '../region/control.js'
 import { control, controlPairOffset } from '../region/layout.js'
 
 /** A word that others move too is tried this often before that is an error. */
@@ -50,6 +50,15 @@ export async function tellExtracted(memory: RemoteMemory, box: number, generatio
 export async function toldExtracted(memory: RemoteMemory, box: number): Promise<number> {
   const word = await memory.read(controlPairOffset(box) + control.fence, 8)
   return extractedSequence(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true))
+}
+
+/** Has the recoverer of the box's fenced generation read what there is, and said how far? */
+export async function hasBeenExtracted(memory: RemoteMemory, box: number): Promise<boolean> {
+  const bytes = await memory.read(controlPairOffset(box), control.pairBytes)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const claim = decodeClaim(view.getBigUint64(control.claim, true))
+  const fenced = fencedGeneration(view.getBigUint64(control.fence, true))
+  return claim?.generation === claimGeneration(fenced) && !isBefore(claim.step, 'extracted')
 }
 
 /** The recovery of one generation, as this node holds it. */

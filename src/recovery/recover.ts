@@ -7,9 +7,9 @@ import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { fenceAll, isBefore, nodeGeneration, type ClaimStep, type RecoveryStep } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { readDirectory, readSessions, type ExtractedSession, type Extraction } from '../region/region-reader.js'
-import type { SessionOrigin } from '../region/session-record.js'
+import { originKey, type SessionOrigin } from '../region/session-record.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
-import { ClaimHolder, raiseFence, tellExtracted, toldExtracted } from './control-words.js'
+import { ClaimHolder, hasBeenExtracted, raiseFence, tellExtracted, toldExtracted } from './control-words.js'
 
 export type RecoveryTarget =
   | { readonly kind: 'node' }
@@ -17,7 +17,10 @@ export type RecoveryTarget =
 
 /** A session on its way to its new home. */
 export interface RecoveredSession extends ExtractedSession {
+  /** Where it was found. */
   readonly origin: SessionOrigin
+  /** Where it had been before, if it had been adopted there. */
+  readonly adoptedFrom: SessionOrigin | undefined
 }
 
 export interface AdoptionResult {
@@ -44,6 +47,8 @@ export interface RecoveryOptions {
   readonly onStep?: (step: RecoveryStep, atMs: number) => void
   /** Milliseconds of any monotonic clock. */
   readonly nowMs: () => number
+  /** Waits so many milliseconds. Default: the event loop's timers. */
+  readonly pause?: (ms: number) => Promise<void>
   readonly safeguards?: Safeguards
 }
 
@@ -83,6 +88,21 @@ interface ClaimedBox {
   readonly claim: ClaimHolder
 }
 
+/** A recovery that is this one's to carry out. */
+interface Claims {
+  /** The claim whose step decides what is still to be done. */
+  readonly deciding: ClaimHolder
+  readonly boxes: readonly ClaimedBox[]
+  /** Boxes of the node that have a recovery of their own, under way or over. */
+  readonly others: readonly number[]
+}
+
+/** The box of the daemon, which holds what it adopted until a local server has it. */
+const daemonBox = 0
+/** A recoverer of another box is waited for so long until it has read that box, in milliseconds. */
+const othersLimitMs = 1000
+const othersStepMs = 10
+
 class Recovery {
   readonly #options: RecoveryOptions
   readonly #safeguards: Safeguards
@@ -120,7 +140,7 @@ class Recovery {
   }
 
   /** @returns the claims held, the deciding one first, or undefined where this recovery is not ours to do */
-  async #fenceAndClaim(): Promise<{ deciding: ClaimHolder; boxes: ClaimedBox[] } | undefined> {
+  async #fenceAndClaim(): Promise<Claims | undefined> {
     const { target } = this.#options
     try {
       return target.kind === 'node' ? await this.#claimNode() : await this.#claimBox(target.box, target.generation)
@@ -131,13 +151,14 @@ class Recovery {
     }
   }
 
-  async #claimNode(): Promise<{ deciding: ClaimHolder; boxes: ClaimedBox[] }> {
+  async #claimNode(): Promise<Claims> {
     const { memory, header } = this.#options
     await raiseFence(memory, 'node', nodeGeneration)
     this.#step('fenced')
     const deciding = await this.#claim('node', nodeGeneration)
     const directory = await readDirectory(memory, header)
     const boxes: ClaimedBox[] = []
+    const others: number[] = []
     for (const [box, entry] of directory.entries()) {
       if (entry?.state === 'free' || entry?.state === 'closed') continue
       const claim = await this.#claim(box, entry?.generation ?? fenceAll).catch((error: unknown) => {
@@ -145,12 +166,13 @@ class Recovery {
         throw error
       })
       if (claim && claim.step !== 'announced') boxes.push({ box, claim })
+      else others.push(box)
     }
     this.#step('claimed')
-    return { deciding, boxes }
+    return { deciding, boxes, others }
   }
 
-  async #claimBox(box: number, generation: number): Promise<{ deciding: ClaimHolder; boxes: ClaimedBox[] } | undefined> {
+  async #claimBox(box: number, generation: number): Promise<Claims | undefined> {
     const { memory, header } = this.#options
     const before = (await readDirectory(memory, header))[box]
     if (before?.state === 'closed') return this.#end('closed')
@@ -162,7 +184,7 @@ class Recovery {
     this.#step('fenced')
     const deciding = await this.#claim(box, before === undefined ? fenceAll : generation)
     this.#step('claimed')
-    return { deciding, boxes: [{ box, claim: deciding }] }
+    return { deciding, boxes: [{ box, claim: deciding }], others: [] }
   }
 
   #end(outcome: RecoveryReport['outcome']): undefined {
@@ -174,11 +196,12 @@ class Recovery {
     return ClaimHolder.take(this.#options.memory, box, generation, this.#options.recoverer, this.#safeguards.claim)
   }
 
-  async #carryOut({ deciding, boxes }: { deciding: ClaimHolder; boxes: ClaimedBox[] }): Promise<void> {
+  async #carryOut({ deciding, boxes, others }: Claims): Promise<void> {
     this.#report.boxes.push(...boxes.map(({ box }) => box))
     const claims = new Set([...boxes.map(({ claim }) => claim), deciding])
     if (isBefore(deciding.step, 'adopted')) {
-      const sessions = await this.#extractOnce(deciding, boxes.map(({ box }) => box))
+      const sessions = await this.#withoutThoseOf(others, await this.#extractOnce(deciding, boxes.map(({ box }) => box)))
+      this.#report.found = sessions.length
       await this.#advance(claims, 'extracted')
       const { adopted, known, refused } = await this.#options.adopt(sessions)
       Object.assign(this.#report, { adopted, known, refused })
@@ -186,7 +209,9 @@ class Recovery {
     }
     if (!isBefore(deciding.step, 'announced')) return
     await this.#options.announce(this.#report)
-    await this.#advance(claims, 'announced')
+    // What found no room is still the dead node's alone: a claim that says `announced` would let its memory go.
+    if (this.#report.refused === 0) await this.#advance(claims, 'announced')
+    else this.#step('announced')
   }
 
   async #advance(claims: Iterable<ClaimHolder>, step: ClaimStep): Promise<void> {
@@ -216,14 +241,41 @@ class Recovery {
       this.#count(extraction)
       for (const session of extraction.sessions) {
         const key = `${session.store}\0${session.id}`
-        const found: RecoveredSession = { ...session, origin: { node: header.node, incarnation: header.incarnation, box, sequence: session.sequence } }
+        const found: RecoveredSession = { ...session, adoptedFrom: session.origin, origin: { node: header.node, incarnation: header.incarnation, box, sequence: session.sequence } }
         const other = newest.get(key)
         // A session that was being handed from the daemon's box to a server's is in both: the later one counts.
         if (other === undefined || other.committedAtMs <= session.committedAtMs) newest.set(key, found)
       }
     }
-    this.#report.found = newest.size
     return [...newest.values()]
+  }
+
+  /**
+   * What the daemon had adopted, and one of its servers had taken over already, stands in that server's box, too. Where that
+   * box has a recovery of its own, the session is that one's: the daemon's copy is an older state of it.
+   */
+  async #withoutThoseOf(others: readonly number[], sessions: RecoveredSession[]): Promise<RecoveredSession[]> {
+    const { memory, header } = this.#options
+    const servers = others.filter((box) => box !== daemonBox)
+    const wasAdopted = sessions.some(({ origin, adoptedFrom }) => origin.box === daemonBox && adoptedFrom !== undefined)
+    if (servers.length === 0 || !wasAdopted) return sessions
+    const theirs = new Set<string>()
+    for (const box of servers) {
+      // Where nobody says in time how far that box was read, whatever stands in it is taken for read.
+      const upTo = (await this.#untilExtracted(box)) ? await toldExtracted(memory, box) : undefined
+      const taken = await readSessions(memory, header, box, this.#safeguards, upTo)
+      for (const { origin, store, id } of taken.sessions) if (origin) theirs.add(originKey(origin, store, id))
+    }
+    return sessions.filter(({ origin, adoptedFrom, store, id }) => origin.box !== daemonBox || adoptedFrom === undefined || !theirs.has(originKey(adoptedFrom, store, id)))
+  }
+
+  async #untilExtracted(box: number): Promise<boolean> {
+    const { memory, pause = (ms): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms)) } = this.#options
+    for (let waitedMs = 0; waitedMs < othersLimitMs; waitedMs += othersStepMs) {
+      if (await hasBeenExtracted(memory, box)) return true
+      await pause(othersStepMs)
+    }
+    return false
   }
 
   #count({ sessions, expired, corrupt, reads, bytes }: Extraction): void {

@@ -110,7 +110,7 @@ export type Hello =
   | { readonly fabric: 'shm' }
 
 interface Loan {
-  /** New at every start of the node; 64 bits. */
+  /** Of the region that is lent: new with every region; 64 bits. */
   readonly incarnation: bigint
   /** Of the region's layout (`docs/layout.md`). */
   readonly layoutVersion: number
