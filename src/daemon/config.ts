@@ -5,7 +5,7 @@ import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
-import { defaultGeometry, maxBoxes } from '../region/layout.js'
+import { defaultGeometry, maxBoxes, maxRegionBytes, planRegion } from '../region/layout.js'
 
 const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be a node name: lower-case letters, digits, dots and dashes, 1 to 63 characters')
 const port = z.number().int().min(0).max(65535)
@@ -31,7 +31,7 @@ export const configSchema = z.strictObject({
     sensorsPerBox: z.number().int().min(1).max(4096).default(defaultGeometry.sensorsPerBox),
     sessionsPerBox: z.number().int().min(1).max(1 << 24).default(defaultGeometry.sessionsPerBox),
     /** Bytes for session versions in each box; each session takes two slots of its size. */
-    heapBytes: z.number().int().min(4096).max(2 ** 37).default(defaultGeometry.heapBytes),
+    heapBytes: z.number().int().min(4096).max(maxRegionBytes).default(defaultGeometry.heapBytes),
   }).prefault({}),
   fabric: z.enum(['shm', 'verbs']).default('shm'),
   verbs: z.strictObject({ device: z.string().optional(), port: z.number().int().min(1).max(255).optional(), gidIndex: z.number().int().min(0).optional() }).prefault({}),
@@ -83,8 +83,17 @@ export function parseConfig(input: unknown, path?: string): DaemonConfig {
     throw invalid(`${field || 'the whole'} ${why}`, field, path)
   }
   const config = { ...parsed.data, region: { ...parsed.data.region, path: parsed.data.region.path ?? `/dev/shm/backdoors-${parsed.data.node}` } }
+  checkRegion(config, path)
   checkPeers(config, path)
   return config
+}
+
+function checkRegion({ region: { boxes, ...sizes } }: DaemonConfig, path?: string): void {
+  try {
+    planRegion({ boxCount: boxes, ...sizes })
+  } catch (error) {
+    throw invalid(`region: ${error instanceof Error ? error.message : String(error)}`, 'region.heapBytes', path)
+  }
 }
 
 function checkPeers(config: DaemonConfig, path?: string): void {

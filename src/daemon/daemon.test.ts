@@ -117,6 +117,24 @@ describe('a node whose memory stops moving', () => {
   })
 })
 
+describe('a daemon that is started anew', () => {
+  it('offers what its earlier life adopted when the servers that live are connected to it', async () => {
+    const a = fake('a')
+    a.commit('u1', 'one apple')
+    const b = await daemon('b', ['a'])
+    await untilWatched(b, 'a')
+    const web = await server('b')
+    a.stop()
+    await once(b, 'recovered')
+    await b.close()
+    const again = await daemon('b', [])
+    expect(again.status().waitingSessions).toBe(1)
+    const carts = web.sessions<Uint8Array>('carts', { codec: bytesCodec })
+    await once(carts, 'adopted')
+    expect(text(carts.get('u1'))).toBe('one apple')
+  })
+})
+
 describe('a server that is gone', () => {
   it('is recovered without a word to its healthy neighbours', async () => {
     const a = fake('a')

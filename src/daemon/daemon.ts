@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events'
 import { pino, type Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
+import { monotonicMs } from '../native/clock.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import { watchedBy } from '../monitor/watch-plan.js'
 import type { RecoveryStep } from '../region/control.js'
@@ -83,10 +84,13 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.config = config
     this.#log = log
     this.#own = new OwnRegion(config, log)
-    this.#handover = new Handover(this.#own.box, (server, count) => {
-      log.info({ server, count }, 'adopted sessions were taken over')
-      this.emit('taken', server, count)
-    })
+    this.#handover = new Handover(this.#own.box, {
+      onTaken: (server, count) => {
+        log.info({ server, count }, 'adopted sessions were taken over')
+        this.emit('taken', server, count)
+      },
+      onDamaged: (error) => log.error({ err: error }, 'an adopted session is damaged, and no server is offered it'),
+    }, monotonicMs)
     this.#runner = new RecoveryRunner(config, this.#own, this.#handover, {
       onStep: (...step) => this.emit('step', ...step),
       onReport: (report) => this.#onReport(report),
@@ -109,7 +113,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#local.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
-    this.#handover.release()
+    this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
     this.#fabric = await this.#openFabric()
     const watched = new Set(watchedBy(config.node, [config.node, ...config.peers.map(({ name }) => name)], config.watch.peers))
@@ -210,6 +214,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   #collect(metrics: Metrics): void {
     const { waitingSessions, servers, fenced } = this.status()
     metrics.gauge('backdoors_waiting_sessions', 'Adopted sessions that no local server has taken over yet.', waitingSessions)
+    metrics.gauge('backdoors_damaged_sessions', 'Adopted sessions that fail their CRC in the daemon\'s box, so that no server is offered them.', this.#handover.damaged)
     metrics.gauge('backdoors_attached_servers', 'Local servers that are connected to the daemon.', servers.length)
     metrics.gauge('backdoors_fenced', '1 where this node has been fenced.', fenced ? 1 : 0)
     for (const { peer, verdict, watch } of this.#watchers) {

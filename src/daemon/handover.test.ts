@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BoxOwner } from '../region/box-owner.js'
 import { encodeClaim, encodeFence, type ClaimStep } from '../region/control.js'
-import { controlPairOffset } from '../region/layout.js'
+import { controlPairOffset, directoryEntry, directoryEntryOffset } from '../region/layout.js'
 import { createRegion, openRegion, type Region } from '../region/region.js'
 import type { SessionOrigin } from '../region/session-record.js'
-import { Handover, type LocalServer } from './handover.js'
+import { Handover, refusalLastsMs, type LocalServer } from './handover.js'
 
 let path: string
 let region: Region
@@ -16,6 +16,8 @@ let serverRegion: Region
 let daemon: BoxOwner
 let handover: Handover
 let told: string[]
+let damaged: string[]
+let nowMs: number
 
 beforeEach(() => {
   path = join(tmpdir(), `backdoors-handover-${randomUUID()}`)
@@ -23,7 +25,9 @@ beforeEach(() => {
   serverRegion = openRegion(path)
   daemon = BoxOwner.take(region, { name: 'daemon', daemon: true })
   told = []
-  handover = new Handover(daemon, (server, count) => told.push(`${server} ${count}`))
+  damaged = []
+  nowMs = 0
+  handover = startHandover()
 })
 
 afterEach(() => {
@@ -32,22 +36,44 @@ afterEach(() => {
   unlinkSync(path)
 })
 
-const originOf = (id: string): SessionOrigin => ({ node: 'a', incarnation: 77n, box: 1, sequence: Number(id.slice(1)) + 1 })
+/** What the daemon that runs now knows: a later one begins with what stands in the region. */
+const startHandover = (): Handover => new Handover(daemon, {
+  onTaken: (server, count) => told.push(`${server} ${count}`),
+  onDamaged: ({ code, details }) => damaged.push(`${code} ${String(details.sessionId)}`),
+}, () => nowMs)
 
-function commit(owner: BoxOwner, id: string): void {
-  owner.sessions.commit(owner.sessions.store('carts'), id, new TextEncoder().encode(id), { ttlMs: 0, schemaVersion: 1, origin: originOf(id) })
+/** The daemon is killed, and another one takes its box up. */
+function restart(): void {
+  daemon.close()
+  daemon = BoxOwner.take(region, { name: 'daemon', daemon: true })
+  handover = startHandover()
+  handover.resume()
+}
+
+const recovered = { node: 'a', incarnation: 77n, boxes: [1] }
+const originOf = (id: string, box = 1): SessionOrigin => ({ node: 'a', incarnation: 77n, box, sequence: Number(id.slice(1)) + 1 })
+
+function commit(owner: BoxOwner, id: string, store = 'carts', fromBox = 1): void {
+  owner.sessions.commit(owner.sessions.store(store), id, new TextEncoder().encode(id), { ttlMs: 0, schemaVersion: 1, origin: originOf(id, fromBox) })
 }
 
 function adopt(count: number): void {
   for (let i = 0; i < count; i++) commit(daemon, `s${i}`)
-  handover.release()
+  handover.release(recovered)
 }
 
 const waiting = (): string[] => [...daemon.sessions.store('carts').sessions.keys()]
 
+/** Something writes over the session's record in the daemon's box. */
+function damage(id: string): void {
+  const found = daemon.sessions.locate(daemon.sessions.store('carts'), id)
+  const last = (found?.offset ?? 0) + (found?.length ?? 0) - 1
+  region.bytes[last] = (region.bytes[last] as number) ^ 1
+}
+
 /** A server that is connected, and what it was offered. */
 class Server implements LocalServer {
-  readonly stores = new Set(['carts'])
+  stores = new Set(['carts'])
   readonly offers: { offer: number; from: string; ids: string[] }[] = []
   readonly owner: BoxOwner
   readonly box: number
@@ -104,6 +130,165 @@ describe('adopted sessions', () => {
     const shop = new Server('shop')
     expect(shop.last.ids).toEqual(['s1'])
   })
+
+  it('that a server has no room for are offered to it again when the refusal has aged', () => {
+    adopt(3)
+    const web = new Server('web')
+    web.refuse('s1')
+    nowMs = refusalLastsMs - 1
+    handover.settle()
+    expect(web.offers).toHaveLength(1)
+    nowMs = refusalLastsMs
+    handover.settle()
+    expect(web.last.ids).toEqual(['s1'])
+    web.refuse('s1')
+    nowMs = 2 * refusalLastsMs - 1
+    handover.settle()
+    expect(web.offers).toHaveLength(2)
+  })
+
+  it('are not offered while their recovery is under way, though other sessions of the store are', () => {
+    adopt(1)
+    commit(daemon, 's1')
+    const web = new Server('web')
+    expect(web.last.ids).toEqual(['s0'])
+    web.refuse()
+    expect(web.offers).toHaveLength(1)
+    handover.release(recovered)
+    expect(web.last.ids).toEqual(['s1'])
+  })
+
+  it('of a recovery that failed are not offered when another recovery has ended, but when it has, run again', () => {
+    commit(daemon, 's9', 'carts', 2)
+    adopt(1)
+    const web = new Server('web')
+    web.refuse()
+    expect(web.offers.map(({ ids }) => ids)).toEqual([['s0']])
+    handover.release({ ...recovered, boxes: [2] })
+    expect(web.last.ids).toEqual(['s9'])
+  })
+
+  it('are not offered where a recovery under way has written over them', () => {
+    adopt(1)
+    commit(daemon, 's0')
+    const web = new Server('web')
+    expect(web.offers).toEqual([])
+    handover.release(recovered)
+    expect(web.last.ids).toEqual(['s0'])
+  })
+
+  it('stay where a recovery has written over them since they were offered', () => {
+    adopt(1)
+    const web = new Server('web')
+    commit(daemon, 's0')
+    web.refuse()
+    expect(waiting()).toEqual(['s0'])
+  })
+
+  it('of further stores are offered when the server serves those, and what it was offered before stays its own', () => {
+    commit(daemon, 'n0', 'names')
+    adopt(1)
+    const web = new Server('web')
+    web.stores = new Set(['carts', 'names'])
+    handover.join(web)
+    const shop = new Server('shop')
+    expect(web.offers.map(({ ids }) => ids)).toEqual([['s0']])
+    expect(shop.offers).toEqual([])
+    web.refuse()
+    expect(web.last.ids).toEqual(['n0'])
+    expect(waiting()).toEqual([])
+  })
+
+  it('that a stray write has damaged are left out and told of once, and cost the others nothing', () => {
+    adopt(3)
+    damage('s1')
+    const web = new Server('web')
+    expect(web.last.ids).toEqual(['s0', 's2'])
+    damage('s2')
+    web.refuse('s0', 's2')
+    handover.leave(web)
+    handover.join(web)
+    expect(web.last.ids).toEqual(['s0'])
+    expect(damaged).toEqual(['RECORD_CORRUPT s1', 'RECORD_CORRUPT s2'])
+    expect(handover.damaged).toBe(2)
+  })
+})
+
+describe('sessions offered before the daemon was restarted', () => {
+  it('stay the server\'s where they are in its box, be it only in a newer state, and the others are offered', () => {
+    adopt(3)
+    const web = new Server('web')
+    commit(web.owner, 's0')
+    commit(web.owner, 's1')
+    const carts = web.owner.sessions.store('carts')
+    web.owner.sessions.commit(carts, 's1', new TextEncoder().encode('newer'), { ttlMs: 0, schemaVersion: 1 })
+    web.owner.close()
+    restart()
+    const shop = new Server('shop')
+    expect(waiting()).toEqual(['s2'])
+    expect(shop.offers.map(({ ids }) => ids)).toEqual([['s2']])
+  })
+
+  it('are not served twice where the recovery that the restart cut short adopts them once more', () => {
+    commit(daemon, 's0')
+    restart()
+    const web = new Server('web')
+    commit(web.owner, 's0')
+    web.refuse()
+    commit(daemon, 's0')
+    commit(daemon, 's1')
+    handover.release(recovered)
+    expect(waiting()).toEqual(['s1'])
+    expect(web.offers.map(({ ids }) => ids)).toEqual([['s0'], ['s1']])
+  })
+
+  it('are offered to nobody before a server that lives is connected anew, for it may be about to take them over', () => {
+    adopt(2)
+    const web = new Server('web')
+    restart()
+    const shop = new Server('shop')
+    handover.settle()
+    expect(shop.offers).toEqual([])
+    commit(web.owner, 's0')
+    handover.join(web)
+    handover.settle()
+    expect(waiting()).toEqual(['s1'])
+    expect([...shop.offers, ...web.offers.slice(1)].map(({ ids }) => ids)).toEqual([['s1']])
+  })
+
+  it('are held back while a fenced server\'s recoverer has not read its box, and then are whose it says', () => {
+    adopt(2)
+    const web = new Server('web')
+    commit(web.owner, 's0')
+    const found = web.owner.sessions.sequence
+    commit(web.owner, 's1')
+    fence(web, 'claimed')
+    restart()
+    const shop = new Server('shop')
+    handover.settle()
+    expect(waiting()).toEqual(['s0', 's1'])
+    expect(shop.offers).toEqual([])
+    fence(web, 'extracted', found)
+    handover.settle()
+    expect(waiting()).toEqual(['s1'])
+    expect(shop.last.ids).toEqual(['s1'])
+  })
+
+  it('are decided by the lock alone where a box\'s directory entry is damaged', () => {
+    adopt(2)
+    const web = new Server('web')
+    commit(web.owner, 's0')
+    const start = directoryEntryOffset(region.header.plan, web.box)
+    region.bytes.fill(0xff, start, start + directoryEntry.bytes)
+    restart()
+    const shop = new Server('shop')
+    handover.settle()
+    expect(shop.offers).toEqual([])
+    serverRegion.memory.unlockBytes(start, 1)
+    handover.settle()
+    expect(waiting()).toEqual(['s1'])
+    expect(shop.last.ids).toEqual(['s1'])
+  })
 })
 
 describe('sessions offered to a server that is fenced meanwhile', () => {
@@ -136,6 +321,20 @@ describe('sessions offered to a server that is fenced meanwhile', () => {
     expect(waiting()).toEqual(['s1'])
     const next = new Server('web-2')
     expect(next.last.ids).toEqual(['s1'])
+  })
+})
+
+describe('a session that the recoverer found in a fenced box', () => {
+  it('is the recoverer\'s, though the server has committed a later state that came too late', () => {
+    adopt(1)
+    const web = new Server('web')
+    commit(web.owner, 's0')
+    const found = web.owner.sessions.sequence
+    commit(web.owner, 's0')
+    fence(web, 'extracted', found)
+    handover.leave(web)
+    handover.settle()
+    expect(waiting()).toEqual([])
   })
 })
 

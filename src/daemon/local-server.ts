@@ -8,6 +8,10 @@ import type { Handover, LocalServer } from './handover.js'
 
 export type LocalMethod = (params: Record<string, unknown>) => unknown
 
+interface AttachedServer extends LocalServer {
+  stores: ReadonlySet<string>
+}
+
 export class LocalSocket {
   readonly #server: Server
   readonly #path: string
@@ -15,7 +19,7 @@ export class LocalSocket {
   readonly #methods: Readonly<Record<string, LocalMethod>>
   readonly #log: Logger
   readonly #sockets = new Set<Socket>()
-  readonly #attached = new Map<Socket, LocalServer>()
+  readonly #attached = new Map<Socket, AttachedServer>()
 
   constructor(path: string, handover: Handover, methods: Readonly<Record<string, LocalMethod>>, log: Logger) {
     this.#path = path
@@ -68,12 +72,21 @@ export class LocalSocket {
       if (server) this.#handover.taken(message.offer, server, message.refused)
       return
     }
+    this.#attach(socket, message)
+  }
+
+  #attach(socket: Socket, { name, box, generation, stores }: Extract<ToDaemon, { type: 'attached' }>): void {
+    const known = this.#attached.get(socket)
+    if (known?.box === box && known.generation === generation) {
+      // It only serves more stores by now: what it has been offered is under way all the same.
+      known.stores = new Set(stores)
+      this.#handover.join(known)
+      return
+    }
     this.#detach(socket)
-    const server: LocalServer = {
-      name: message.name,
-      box: message.box,
-      generation: message.generation,
-      stores: new Set(message.stores),
+    const server: AttachedServer = {
+      name, box, generation,
+      stores: new Set(stores),
       offer: (offer, from, sessions) => void writeMessage(socket, { type: 'offered', offer, from, sessions: [...sessions] }),
     }
     this.#attached.set(socket, server)

@@ -1,6 +1,7 @@
 /** Carries out recoveries, one at a time: a verdict comes in, a report goes out. */
 import { BackdoorsError } from '../errors.js'
 import type { RecoveryStep } from '../region/control.js'
+import type { RegionHeader } from '../region/header.js'
 import { adoptInto } from '../recovery/adopter.js'
 import { recover, type RecoveryReport, type RecoveryTarget } from '../recovery/recover.js'
 import { safeguardsWithout } from '../safeguards.js'
@@ -55,7 +56,7 @@ export class RecoveryRunner {
         recoverer: nodeNumber(this.#config.node),
         adopt: (sessions) => adoptInto(this.#own.box, sessions),
         fenceExternally: () => this.#fenceExternally(peer, target),
-        announce: (partial) => this.#announce(partial),
+        announce: (partial) => this.#announce(link.header, partial),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
         nowMs: monotonicMs,
         safeguards: safeguardsWithout(this.#config.canary),
@@ -80,8 +81,8 @@ export class RecoveryRunner {
     }
   }
 
-  async #announce(report: RecoveryReport): Promise<void> {
-    this.#handover.release()
+  async #announce({ node, incarnation }: RegionHeader, report: RecoveryReport): Promise<void> {
+    this.#handover.release({ node, incarnation, boxes: report.boxes })
     const { announce } = this.#config.recovery
     if (announce === undefined) return
     const env = { BACKDOORS_FAILED_NODE: report.peer, BACKDOORS_RECOVERER: this.#config.node }

@@ -7,14 +7,21 @@ import { decodeClaim, recoverySteps } from '../region/control.js'
 import { readHeader } from '../region/region-reader.js'
 import { ControlWords } from '../region/region.js'
 import { boxOffset } from '../region/layout.js'
+import { codeOf } from '../region/testing/code-of.js'
 import { safeguardsWithout, type Canary } from '../safeguards.js'
 import { adoptInto } from './adopter.js'
 import { recover, type RecoveredSession, type RecoveryOptions, type RecoveryReport, type RecoveryTarget } from './recover.js'
-import { scratchRegion, valueOf, Victim } from './testing/victim.js'
+import { payloadOf, scratchRegion, smallGeometry, valueOf, Victim } from './testing/victim.js'
 
 const seeds = Array.from({ length: 40 }, (_, i) => i + 1)
 const header = (victim: Victim) => victim.region.header
 const webBox = (victim: Victim): RecoveryTarget => ({ kind: 'box', box: victim.server.box, generation: victim.server.generation })
+
+/** As it comes out of a dead node's box. */
+const recovered = (id: string): RecoveredSession => ({
+  store: 'carts', id, sequence: 7, schemaVersion: 1, committedAtMs: 1, ttlMs: 0, remainingMs: 0, stale: false, adoptedFrom: undefined,
+  payload: payloadOf(id, 1), origin: { node: 'dead', incarnation: 1n, box: 1, sequence: 7 },
+})
 
 /** A recoverer that keeps what it adopted, and what it announced. */
 class Recoverer {
@@ -242,6 +249,61 @@ describe('a recovery', () => {
     victim.close()
     daemonBox.close()
     second.memory.close()
+  })
+
+  describe.each([
+    ['SESSION_ID_INVALID', { id: 'a\0b' }],
+    ['INVALID_ARGUMENT for its store', { store: 'x'.repeat(65) }],
+    ['INVALID_ARGUMENT for its time to live', { remainingMs: 2 ** 32 }],
+    ['SESSION_TOO_LARGE', { payload: new Uint8Array(200 << 10) }],
+  ] as const)('of which one session is %s', (_, wrong) => {
+    it('adopts its neighbours, and counts that one as refused', async () => {
+      const region = scratchRegion('b')
+      const daemonBox = BoxOwner.take(region, { name: 'daemon', daemon: true })
+      const sessions = [recovered('s1'), { ...recovered('s2'), ...wrong }, recovered('s3')]
+      expect(await adoptInto(daemonBox, sessions)).toEqual({ adopted: 2, known: 0, refused: 1 })
+      expect([...daemonBox.sessions.store('carts').sessions.keys()]).toEqual(['s1', 's3'])
+      daemonBox.close()
+      region.memory.close()
+    })
+  })
+
+  it('counts what finds no room as refused, and knows the others when it is run again', async () => {
+    const region = scratchRegion('b')
+    const daemonBox = BoxOwner.take(region, { name: 'daemon', daemon: true })
+    const sessions = Array.from({ length: smallGeometry.sessionsPerBox + 3 }, (_, i) => recovered(`s${i}`))
+    expect(await adoptInto(daemonBox, sessions)).toEqual({ adopted: smallGeometry.sessionsPerBox, known: 0, refused: 3 })
+    expect(await adoptInto(daemonBox, sessions)).toEqual({ adopted: 0, known: smallGeometry.sessionsPerBox, refused: 3 })
+    daemonBox.close()
+    region.memory.close()
+  })
+
+  it('puts a session in the place of one that has been damaged here', async () => {
+    const region = scratchRegion('b')
+    const daemonBox = BoxOwner.take(region, { name: 'daemon', daemon: true })
+    const sessions = [recovered('s1'), recovered('s2'), recovered('s3')]
+    expect(await adoptInto(daemonBox, sessions)).toEqual({ adopted: 3, known: 0, refused: 0 })
+    const carts = daemonBox.sessions.store('carts')
+    const { offset, length } = daemonBox.sessions.locate(carts, 's2') as { offset: number; length: number }
+    region.bytes[offset + length - 1] = (region.bytes[offset + length - 1] as number) ^ 1
+    expect(codeOf(() => daemonBox.sessions.get(carts, 's2'))).toBe('RECORD_CORRUPT')
+    expect(await adoptInto(daemonBox, sessions)).toEqual({ adopted: 1, known: 2, refused: 0 })
+    expect(valueOf('s2', daemonBox.sessions.get(carts, 's2')?.payload ?? new Uint8Array())).toBe(1)
+    daemonBox.close()
+    region.memory.close()
+  })
+
+  it('ends with FENCED where the adopting node is fenced, and with CLOSED where it has closed its box', async () => {
+    const codeOfAdoption = (box: BoxOwner): Promise<unknown> => adoptInto(box, [recovered('s1')]).catch((error: unknown) => isBackdoorsError(error) && error.code)
+    for (const code of ['FENCED', 'CLOSED'] as const) {
+      const region = scratchRegion('b')
+      const daemonBox = BoxOwner.take(region, { name: 'daemon', daemon: true })
+      if (code === 'FENCED') new BigUint64Array(region.memory.buffer, 4096, 1)[0] = 1n
+      else daemonBox.close()
+      expect(await codeOfAdoption(daemonBox)).toBe(code)
+      daemonBox.close()
+      region.memory.close()
+    }
   })
 
   it('finds the region of a peer by its header alone', async () => {

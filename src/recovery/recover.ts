@@ -270,7 +270,7 @@ class Recovery {
   }
 
   async #untilExtracted(box: number): Promise<boolean> {
-    const { memory, pause = (ms): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms)) } = this.#options
+    const { memory, pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms)) } = this.#options
     for (let waitedMs = 0; waitedMs < othersLimitMs; waitedMs += othersStepMs) {
       if (await hasBeenExtracted(memory, box)) return true
       await pause(othersStepMs)

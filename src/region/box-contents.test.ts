@@ -1,9 +1,10 @@
 /** What an owner makes of entries that no honest owner wrote: their CRCs are right, their slots are others'. */
 import { describe, expect, it } from 'vitest'
-import { boxOffset, indexEntry, indexFlags } from './layout.js'
+import { crc32c } from '../native/crc32c.js'
+import { boxOffset, indexEntry, indexFlags, record } from './layout.js'
 import { boxSeed } from './seed.js'
 import { shortCrc32c } from './short-crc32c.js'
-import { heldBy, openWriter, payloadOf, testBox, tinyRegion } from './testing/writer-box.js'
+import { heldBy, openWriter, payloadOf, readAll, testBox, tinyRegion } from './testing/writer-box.js'
 
 const plain = { ttlMs: 0, schemaVersion: 1 }
 
@@ -62,5 +63,27 @@ describe('taking over a box', () => {
     const current = entry.getUint32(entry.getUint32(indexEntry.flags, true) & indexFlags.currentIsB ? indexEntry.slotB : indexEntry.slotA, true)
     forge(1, { [indexEntry.slotA]: current + 2, [indexEntry.slotAUnits]: 2, [indexEntry.flags]: indexFlags.used, [indexEntry.recordBytes]: 97, [indexEntry.sequence]: 1 })
     expect(heldBy(openWriter(bytes, header))).toEqual(new Map([['outer', inside]]))
+  })
+})
+
+describe('a record whose CRC is right and whose text nobody could have written', () => {
+  it.each([
+    ['store', 'shop'],
+    ['id', 'evil'],
+    ['origin node', 'dead'],
+  ])('costs only itself where the %s holds a NUL', async (_, text) => {
+    const { bytes, header, heap, writer } = setUp()
+    const origin = { node: 'dead', incarnation: 1n, box: 2, sequence: 3 }
+    writer.commit(writer.store('shop'), 'evil', payloadOf('evil', 1, 60), { ...plain, origin })
+    writer.commit(writer.store('carts'), 'a', payloadOf('a', 1, 60), plain)
+    const length = record.headerBytes + 'shop'.length + 'evil'.length + 24 + 60
+    const forged = bytes.subarray(heap, heap + length)
+    forged[Buffer.from(forged).indexOf(text) + 1] = 0
+    new DataView(bytes.buffer).setUint32(heap + record.crc, crc32c(bytes, heap + 4, length - 4, boxSeed(header.incarnation, testBox)), true)
+    expect([...(await readAll(bytes, header)).keys()]).toEqual(['a'])
+    const next = openWriter(bytes, header)
+    expect(heldBy(next)).toEqual(new Map([['a', payloadOf('a', 1, 60)]]))
+    next.commit(next.store('shop'), 'evil', payloadOf('evil', 2, 60), plain)
+    expect((await readAll(bytes, header)).get('evil')?.payload).toEqual(payloadOf('evil', 2, 60))
   })
 })

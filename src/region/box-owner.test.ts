@@ -60,6 +60,34 @@ describe('taking a box', () => {
     expect(take(machine.open(), 'another').box).toBe(2)
   })
 
+  it.each([
+    ['killed', 2, ['u-1']],
+    ['closed', 1, []],
+  ] as const)('that another server took meanwhile, and was %s in, gives box %i and leaves %j', async (end, box, left) => {
+    const machine = new Machine()
+    const region = machine.open()
+    const other = machine.open()
+    // The other one takes the box, commits and ends between this one's look at the entries and its lock.
+    let isFirst = true
+    const lockBytes = region.memory.lockBytes.bind(region.memory)
+    region.memory.lockBytes = (offset, length) => {
+      if (isFirst) {
+        isFirst = false
+        const owner = take(other, 'other')
+        expect(owner.box).toBe(1)
+        commit(owner, 'u-1')
+        if (end === 'closed') owner.close()
+        machine.kill(other)
+      }
+      return lockBytes(offset, length)
+    }
+    expect(take(region).box).toBe(box)
+    expect(await idsIn(machine, 1)).toEqual(left)
+    const restarted = take(machine.open(), 'other')
+    expect(restarted.sessions.size).toBe(left.length)
+    expect(restarted.box).toBe(end === 'killed' ? 1 : 2)
+  })
+
   it('of a restarted server finds its sessions, in a new generation', async () => {
     const machine = new Machine()
     const first = machine.open()

@@ -208,8 +208,10 @@ function openGeneration(region: Region, control: ControlWords, box: number, name
   const fence = control.fence(box)
   if (previous === undefined) return undefined
   const fenced = previous.generation > 0 && fence >= previous.generation
+  // The entry may have changed since it was looked at: whoever took the box meanwhile and died has left sessions in it.
+  const sessionsAreOwed = fenced ? !isRecovered(region, box) : previous.state === 'open' && previous.name !== name
   const generation = Math.max(previous.generation, fence) + 1
-  if ((fenced && !isRecovered(region, box)) || generation >= fenceAll) return undefined
+  if (sessionsAreOwed || generation >= fenceAll) return undefined
   const sequenceFloor = fenced || previous.name !== name ? wipeBox(region, box, previous, bytes) : previous.sequenceFloor
   // The sensors of the owner before would never move again, and be taken for this one's.
   const sensors = boxOffset(plan, box)
@@ -261,8 +263,8 @@ function wipeBox(region: Region, box: number, previous: DirectoryEntry, entry: U
 
 /** For the daemon: marks the owner of this generation as gone. */
 export function markExited(region: Region, box: number, generation: number): void {
-  const word = (directoryEntryOffset(region.header.plan, box) + directoryEntry.exitedGeneration) >> 2
-  Atomics.store(new Uint32Array(region.memory.buffer), word, generation)
+  const at = directoryEntryOffset(region.header.plan, box) + directoryEntry.exitedGeneration
+  Atomics.store(new Uint32Array(region.memory.buffer, at, 1), 0, generation)
 }
 
 /** For the daemon: boxes that are open but whose owner's kernel lock is gone. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { claimGeneration, decodeClaim, encodeClaim, type Claim } from './control.js'
 import { decodeDirectoryEntry, encodeDirectoryEntry } from './directory.js'
 import { decodeHeader, encodeHeader } from './header.js'
-import { boxOffset, control, controlPairOffset, defaultGeometry, directoryEntry, directoryEntryOffset, header, maxBoxes, pageBytes, planRegion } from './layout.js'
+import { boxOffset, control, controlPairOffset, defaultGeometry, directoryEntry, directoryEntryOffset, header, maxBoxes, maxRegionBytes, pageBytes, planRegion } from './layout.js'
 import { crc32c } from '../native/crc32c.js'
 import { boxSeed } from './seed.js'
 import { decodeSensor, describeSensor } from './sensor-cell.js'
@@ -29,6 +29,30 @@ describe('a header', () => {
     for (const wrong of [{ boxCount: 1 }, { boxCount: maxBoxes + 1 }, { sensorsPerBox: 0 }, { sessionsPerBox: 0 }, { sessionsPerBox: 1.5 }, { heapBytes: 63 }, { heapBytes: NaN }]) {
       expect(codeOf(() => planRegion({ ...defaultGeometry, ...wrong })), JSON.stringify(wrong)).toBe('INVALID_ARGUMENT')
     }
+  })
+
+  it('plans no region that one ArrayBuffer could not show', () => {
+    const box = { boxCount: 4, sensorsPerBox: 1, sessionsPerBox: 1 }
+    const largestHeap = Math.floor((maxRegionBytes - 3 * pageBytes) / 4 / pageBytes) * pageBytes - 128
+    expect(planRegion({ ...box, heapBytes: largestHeap }).regionBytes).toBeLessThanOrEqual(maxRegionBytes)
+    for (const wrong of [{ ...box, heapBytes: largestHeap + 64 }, { ...defaultGeometry, boxCount: maxBoxes }, { ...box, heapBytes: maxRegionBytes + 1 }]) {
+      expect(codeOf(() => planRegion(wrong)), JSON.stringify(wrong)).toBe('INVALID_ARGUMENT')
+    }
+  })
+
+  it('of a region that one ArrayBuffer could not show is REGION_CORRUPT, and says which bound it breaks', () => {
+    const page = encodeHeader('a', 'c', 1n, { boxCount: 2, sensorsPerBox: 1, sessionsPerBox: 1, heapBytes: 2 ** 30 })
+    const view = new DataView(page.buffer)
+    view.setUint32(header.boxCount, 4, true)
+    view.setBigUint64(header.regionBytes, BigInt(3 * pageBytes) + 4n * view.getBigUint64(header.boxBytes, true), true)
+    view.setUint32(header.crc, crc32c(page, 0, header.crc, 0), true)
+    let error: unknown
+    try {
+      decodeHeader(page, { peer: 'b' })
+    } catch (thrown) {
+      error = thrown
+    }
+    expect(error).toMatchObject({ code: 'REGION_CORRUPT', details: { peer: 'b' }, cause: { code: 'INVALID_ARGUMENT', details: { field: 'heapBytes' } } })
   })
 
   it('refuses names that it has no room for, or that are not text', () => {

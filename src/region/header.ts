@@ -1,4 +1,4 @@
-import { BackdoorsError, type ErrorDetails } from '../errors.js'
+import { BackdoorsError, isBackdoorsError, type ErrorDetails } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
 import { control, directoryEntry, header as at, layoutVersion, magic, maxNameBytes, planRegion, type RegionGeometry, type RegionPlan } from './layout.js'
 import { decodeText, encodeName, viewOf } from './text.js'
@@ -47,7 +47,7 @@ export function encodeHeader(node: string, cluster: string, incarnation: bigint,
  * @throws BackdoorsError REGION_CORRUPT, LAYOUT_UNSUPPORTED (older or newer than this program's)
  */
 export function decodeHeader(bytes: Uint8Array, whose: ErrorDetails = {}): RegionHeader {
-  const corrupt = (why: string): BackdoorsError => new BackdoorsError('REGION_CORRUPT', `This is no region header: ${why}.`, whose)
+  const corrupt = (why: string, cause?: unknown): BackdoorsError => new BackdoorsError('REGION_CORRUPT', `This is no region header: ${why}.`, { ...whose, cause })
   if (bytes.length < at.bytes) throw corrupt(`${bytes.length} bytes instead of ${at.bytes}`)
   const view = viewOf(bytes)
   if (decodeText(bytes, at.magic, magic.length) !== magic) throw corrupt('the magic is missing')
@@ -56,8 +56,7 @@ export function decodeHeader(bytes: Uint8Array, whose: ErrorDetails = {}): Regio
     throw new BackdoorsError('LAYOUT_UNSUPPORTED', `The region has layout version ${version}, this program knows ${layoutVersion}: run the same release on both sides.`, whose)
   }
   if (view.getUint32(at.crc, true) !== crc32c(bytes, 0, at.crc, 0)) throw corrupt('its CRC is wrong')
-  const plan = decodePlan(view)
-  if (plan === undefined) throw corrupt('its sizes contradict each other')
+  const plan = decodePlan(view, corrupt)
   const node = decodeText(bytes, at.nodeName, boundedName(view.getUint32(at.nodeNameBytes, true)))
   const cluster = decodeText(bytes, at.clusterName, boundedName(view.getUint32(at.clusterNameBytes, true)))
   const incarnation = view.getBigUint64(at.incarnation, true)
@@ -67,19 +66,9 @@ export function decodeHeader(bytes: Uint8Array, whose: ErrorDetails = {}): Regio
 
 const boundedName = (length: number): number => (length <= maxNameBytes ? length : -1)
 
-/** The geometry, planned anew; undefined where the offsets in the header are not those of the plan. */
-function decodePlan(view: DataView): RegionPlan | undefined {
-  let plan: RegionPlan
-  try {
-    plan = planRegion({
-      boxCount: view.getUint32(at.boxCount, true),
-      sensorsPerBox: view.getUint32(at.sensorsPerBox, true),
-      sessionsPerBox: view.getUint32(at.sessionsPerBox, true),
-      heapBytes: Number(view.getBigUint64(at.heapBytes, true)),
-    })
-  } catch {
-    return undefined
-  }
+/** The geometry, planned anew. Throws what `corrupt` makes where there is no such plan, or its offsets are not the header's. */
+function decodePlan(view: DataView, corrupt: (why: string, cause?: unknown) => BackdoorsError): RegionPlan {
+  const plan = planOf(view, corrupt)
   const same =
     view.getUint32(at.headerBytes, true) === at.bytes &&
     view.getUint32(at.directoryEntryBytes, true) === directoryEntry.bytes &&
@@ -89,5 +78,20 @@ function decodePlan(view: DataView): RegionPlan | undefined {
     view.getBigUint64(at.directoryOffset, true) === BigInt(plan.directoryOffset) &&
     view.getBigUint64(at.boxesOffset, true) === BigInt(plan.boxesOffset) &&
     view.getBigUint64(at.boxBytes, true) === BigInt(plan.boxBytes)
-  return same ? plan : undefined
+  if (!same) throw corrupt('its sizes contradict each other')
+  return plan
+}
+
+function planOf(view: DataView, corrupt: (why: string, cause?: unknown) => BackdoorsError): RegionPlan {
+  try {
+    return planRegion({
+      boxCount: view.getUint32(at.boxCount, true),
+      sensorsPerBox: view.getUint32(at.sensorsPerBox, true),
+      sessionsPerBox: view.getUint32(at.sessionsPerBox, true),
+      heapBytes: Number(view.getBigUint64(at.heapBytes, true)),
+    })
+  } catch (error) {
+    if (!isBackdoorsError(error, 'INVALID_ARGUMENT')) throw error
+    throw corrupt(`its sizes are out of their bounds (${error.message})`, error)
+  }
 }

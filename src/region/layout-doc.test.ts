@@ -66,8 +66,8 @@ describe('docs/layout.md', () => {
 
   it('has the sizes that the code has', () => {
     const numbers = Object.fromEntries(table('Numbers').map(([name = '', value]) => [name, Number(value)]))
-    const { layoutVersion, pageBytes, maxNameBytes, maxSessionIdBytes, maxBoxes, slotUnitBytes } = layout
-    expect(numbers).toEqual({ layoutVersion, pageBytes, maxNameBytes, maxSessionIdBytes, maxBoxes, slotUnitBytes })
+    const { layoutVersion, pageBytes, maxNameBytes, maxSessionIdBytes, maxBoxes, maxRegionBytes, slotUnitBytes } = layout
+    expect(numbers).toEqual({ layoutVersion, pageBytes, maxNameBytes, maxSessionIdBytes, maxBoxes, maxRegionBytes, slotUnitBytes })
     const { header, control, directoryEntry, directoryVersion, sensorCell, indexEntry, record } = layout
     expect([header.offset, header.bytes, control.offset, control.bytes, control.pairBytes]).toEqual([0, 4096, 4096, 4096, 16])
     expect([directoryEntry.bytes, directoryVersion.bytes, sensorCell.bytes, indexEntry.bytes, record.headerBytes]).toEqual([256, 96, 64, 32, 48])

@@ -42,6 +42,12 @@ export const magic = 'BACKDOOR'
 /** Longest name of a node, cluster, box or store, in bytes of UTF-8. */
 export const maxNameBytes = 64
 
+/**
+ * Largest region, in bytes. A server sees all of its region through one ArrayBuffer, and through arrays of bytes and
+ * of words over it; Node.js 20 has none beyond 2^32 bytes.
+ */
+export const maxRegionBytes = 2 ** 32 - 1
+
 /** Control page: a pair of 8-byte words for the node, then one for each box. */
 export const control = { offset: pageBytes, bytes: pageBytes, pairBytes: 16, fence: 0, claim: 8 } as const
 export const maxBoxes = control.bytes / control.pairBytes - 1
@@ -146,7 +152,10 @@ export interface RegionGeometry {
   readonly boxCount: number
   readonly sensorsPerBox: number
   readonly sessionsPerBox: number
-  /** Room for session versions in each box, in bytes. Each session takes two slots of its size. */
+  /**
+   * Room for session versions in each box, in bytes. Each session takes two slots of its size. All boxes together
+   * must stay below `maxRegionBytes`.
+   */
   readonly heapBytes: number
 }
 
@@ -170,12 +179,12 @@ function checkCount(name: keyof RegionGeometry, value: number, low: number, high
   }
 }
 
-/** @throws BackdoorsError INVALID_ARGUMENT where a number is out of its bounds. */
+/** @throws BackdoorsError INVALID_ARGUMENT where a number is out of its bounds, or the region too large. */
 export function planRegion(geometry: RegionGeometry): RegionPlan {
   checkCount('boxCount', geometry.boxCount, 2, maxBoxes)
   checkCount('sensorsPerBox', geometry.sensorsPerBox, 1, 4096)
   checkCount('sessionsPerBox', geometry.sessionsPerBox, 1, 1 << 24)
-  checkCount('heapBytes', geometry.heapBytes, slotUnitBytes, 2 ** 37)
+  checkCount('heapBytes', geometry.heapBytes, slotUnitBytes, maxRegionBytes)
   const heapBytes = roundUp(geometry.heapBytes, slotUnitBytes)
   const directoryOffset = control.offset + control.bytes
   const boxesOffset = directoryOffset + roundUp(geometry.boxCount * directoryEntry.bytes, pageBytes)
@@ -184,6 +193,9 @@ export function planRegion(geometry: RegionGeometry): RegionPlan {
   const boxBytes = roundUp(heapInBox + heapBytes, pageBytes)
   const { boxCount, sensorsPerBox, sessionsPerBox } = geometry
   const regionBytes = boxesOffset + boxCount * boxBytes
+  if (regionBytes > maxRegionBytes) {
+    throw new BackdoorsError('INVALID_ARGUMENT', `${boxCount} boxes of ${boxBytes} bytes make a region of ${regionBytes} bytes, and it can have ${maxRegionBytes} at most: lower heapBytes, sessionsPerBox or boxCount.`, { field: 'heapBytes', length: regionBytes })
+  }
   return { boxCount, sensorsPerBox, sessionsPerBox, heapBytes, directoryOffset, boxesOffset, boxBytes, regionBytes, indexInBox, heapInBox }
 }
 

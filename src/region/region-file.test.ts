@@ -1,11 +1,14 @@
 /** Regions as files of this machine, and the processes that share them. */
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { abandonedBoxes, BoxOwner, markExited } from './box-owner.js'
-import { header as at, planRegion } from './layout.js'
+import { encodeHeader } from './header.js'
+import { boxOffset, header as at, planRegion } from './layout.js'
+import { readSessions } from './region-reader.js'
 import { createRegion, hasDaemon, lockForDaemon, openRegion, type Region } from './region.js'
+import { BytesMemory } from './testing/bytes-memory.js'
 import { startTypescript, type Child } from './testing/child.js'
 import { codeOf } from './testing/code-of.js'
 import { smallGeometry } from './testing/memory-region.js'
@@ -82,6 +85,31 @@ describe('a region file', () => {
     expect(codeOf(() => openRegion(path))).toBe('REGION_CORRUPT')
     writeFileSync(path, Buffer.alloc(65_536))
     expect(codeOf(() => openRegion(path))).toBe('REGION_CORRUPT')
+  })
+
+  it('takes sessions beyond its first two gibibytes, and gives them to a reader and to the next owner', async () => {
+    // A file with holes: of its three gibibytes only the pages that are written are anywhere.
+    const geometry = { ...smallGeometry, heapBytes: 800 << 20 }
+    writeFileSync(path, encodeHeader('a', 'test', 1n, geometry))
+    truncateSync(path, planRegion(geometry).regionBytes)
+    const region = open()
+    const owners = ['a', 'b', 'c'].map((name) => BoxOwner.take(region, { name }))
+    const last = owners[2] as BoxOwner
+    const start = boxOffset(region.header.plan, last.box)
+    expect(start).toBeGreaterThan(2 ** 31)
+    const payload = new Uint8Array(1000).fill(7)
+    const store = last.sessions.store('carts')
+    for (const id of ['u-1', 'u-2', 'u-1', 'u-3']) last.sessions.commit(store, id, payload, { ttlMs: 0, schemaVersion: 1 })
+    last.sessions.delete(store, 'u-2')
+    const sensor = last.sensor({ name: 'requests', kind: 'progress', deadlineUs: 1000 })
+    expect([sensor.beat(), region.bytes[start]]).toEqual([true, 1])
+    expect(last.sessions.get(store, 'u-1')).toMatchObject({ sequence: 3, payload })
+    const { sessions } = await readSessions(new BytesMemory(region.bytes), region.header, last.box)
+    expect(sessions.map(({ id, sequence }) => [id, sequence])).toEqual([['u-1', 3], ['u-3', 4]])
+    for (const owner of owners) owner.close()
+    const next = BoxOwner.take(open(), { name: 'c' })
+    expect([next.box, next.sessions.size]).toEqual([last.box, 2])
+    expect(statSync(path).blocks * 512).toBeLessThan(16 << 20)
   })
 
   it('is lent by one daemon at a time', () => {

@@ -31,7 +31,8 @@ export function createRegion(path: string, node: string, cluster: string, geomet
 
 /**
  * Maps a region that exists.
- * @throws BackdoorsError REGION_NOT_FOUND, REGION_TRUNCATED, REGION_CORRUPT, LAYOUT_UNSUPPORTED
+ * @throws BackdoorsError REGION_NOT_FOUND, REGION_TRUNCATED, REGION_CORRUPT, LAYOUT_UNSUPPORTED; INVALID_ARGUMENT where
+ * the file is too large for one ArrayBuffer
  */
 export function openRegion(path: string): Region {
   const { SharedMemory } = memoryAddon()
@@ -69,16 +70,16 @@ export class ControlWords {
 
   /** The low half of a fence word; that is all that generations need. */
   fence(box: number | 'node'): number {
-    return Atomics.load(this.#words, (controlPairOffset(box) - control.offset + control.fence) >> 2)
+    return Atomics.load(this.#words, (controlPairOffset(box) - control.offset + control.fence) / 4)
   }
 
   /** How far the recoverer of the fenced generation read (`isWithin`). */
   extracted(box: number): number {
-    return Atomics.load(this.#words, (controlPairOffset(box) - control.offset + control.fence + 4) >> 2)
+    return Atomics.load(this.#words, (controlPairOffset(box) - control.offset + control.fence + 4) / 4)
   }
 
   claim(box: number | 'node'): bigint {
-    const word = (controlPairOffset(box) - control.offset + control.claim) >> 2
+    const word = (controlPairOffset(box) - control.offset + control.claim) / 4
     return (BigInt(Atomics.load(this.#words, word + 1)) << 32n) | BigInt(Atomics.load(this.#words, word))
   }
 }

@@ -1,3 +1,4 @@
+import { BackdoorsError } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
 import { maxNameBytes, maxSessionIdBytes, record as at } from './layout.js'
 import { decodeText, encodeName, viewOf } from './text.js'
@@ -23,6 +24,15 @@ export interface SessionVersion {
   readonly origin: SessionOrigin | undefined
   /** A view into the bytes the record was decoded from. */
   readonly payload: Uint8Array
+}
+
+/**
+ * What a record stores in 32 bits has to be 32 bits: else this writer would go by another number than its readers.
+ * @throws BackdoorsError INVALID_ARGUMENT
+ */
+export function checkWord(field: 'ttlMs' | 'schemaVersion', value: number): void {
+  if (value >>> 0 === value) return
+  throw new BackdoorsError('INVALID_ARGUMENT', `${field} must be a whole number below 2^32, not ${value}.`, { field })
 }
 
 const originFixedBytes = 20

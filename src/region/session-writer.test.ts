@@ -115,6 +115,18 @@ describe('a commit', () => {
     expect(codeOf(() => writer.store('x'.repeat(65)))).toBe('INVALID_ARGUMENT')
   })
 
+  it('refuses numbers that a record has no room for, and changes nothing', () => {
+    const { bytes, writer, carts } = setUp()
+    const before = bytes.slice()
+    for (const field of ['ttlMs', 'schemaVersion'] as const) {
+      for (const wrong of [-1, 0.5, 2 ** 32, NaN, Infinity]) {
+        expect(codeOf(() => writer.commit(carts, 'u', new Uint8Array(1), { ...plain, [field]: wrong })), `${field} ${wrong}`).toBe('INVALID_ARGUMENT')
+      }
+    }
+    expect(Buffer.compare(bytes, before)).toBe(0)
+    expect(writer.size).toBe(0)
+  })
+
   it('is refused by a fence before it writes, and not acknowledged by one that comes while it writes', () => {
     const { bytes, header } = tinyRegion()
     let checks = 0
@@ -257,6 +269,20 @@ describe('time to live', () => {
     expect([writer.size, writer.sweep(), writer.size, writer.sweep()]).toEqual([3, 1, 2, 0])
     nowMs = 1e12
     expect([writer.sweep(), writer.size]).toEqual([1, 1])
+  })
+
+  it('of the greatest length ends at the same time for its writer and for whoever takes the box over', () => {
+    let nowMs = 1000
+    const { bytes, header, writer, carts } = setUp(tinyGeometry, () => nowMs)
+    const ttlMs = 2 ** 32 - 1
+    writer.commit(carts, 'u', payloadOf('u', 1, 10), { ttlMs, schemaVersion: ttlMs })
+    expect(writer.get(carts, 'u')).toMatchObject({ ttlMs, schemaVersion: ttlMs })
+    const next = openWriter(bytes, header, { nowMs: () => nowMs })
+    const found = (): boolean[] => [writer, next].map((one) => one.get(one.store('carts'), 'u') !== undefined)
+    nowMs += ttlMs - 1
+    expect(found()).toEqual([true, true])
+    nowMs++
+    expect(found()).toEqual([false, false])
   })
 
   it('begins again with each commit', () => {

@@ -9,7 +9,7 @@ import { findSessions, type FoundSession } from './box-contents.js'
 import { Heap } from './heap.js'
 import { indexEntry, indexFlags, maxNameBytes, maxSessionIdBytes, record, slotUnitBytes } from './layout.js'
 import type { Slot } from './session-index.js'
-import { decodeRecord, encodeOrigin, type SessionOrigin, type SessionVersion } from './session-record.js'
+import { checkWord, decodeRecord, encodeOrigin, type SessionOrigin, type SessionVersion } from './session-record.js'
 import { shortCrc32c } from './short-crc32c.js'
 import { encodeName, encodeText } from './text.js'
 
@@ -38,8 +38,9 @@ export interface HeldStore {
 }
 
 export interface CommitOptions {
-  /** Time to live from this commit on, in milliseconds; 0 = without end. */
+  /** Time to live from this commit on, in milliseconds, a whole number below 2^32; 0 = without end. */
   readonly ttlMs: number
+  /** A whole number below 2^32. */
   readonly schemaVersion: number
   readonly origin?: SessionOrigin
 }
@@ -81,7 +82,7 @@ export class SessionWriter {
   constructor(options: SessionWriterOptions) {
     this.#options = options
     this.#bytes = options.region
-    this.#words = new Uint32Array(options.region.buffer, options.region.byteOffset, options.region.byteLength >> 2)
+    this.#words = new Uint32Array(options.region.buffer, options.region.byteOffset, Math.floor(options.region.byteLength / 4))
     this.#expiresAtMs = new Float64Array(options.sessionsPerBox)
     this.#sequence = options.sequenceFloor
     const used = this.#takeOver()
@@ -117,10 +118,12 @@ export class SessionWriter {
    * Commits `payload` as the session's newest state. When it returns, the commit is acknowledged: a recoverer
    * will find it. About a microsecond for 1 KiB; allocates nothing for a session that exists.
    * @throws BackdoorsError FENCED: the outcome is unknown, do not acknowledge to anyone. BOX_FULL,
-   * SESSION_TOO_LARGE, SESSION_ID_INVALID: nothing has changed.
+   * SESSION_TOO_LARGE, SESSION_ID_INVALID, INVALID_ARGUMENT: nothing has changed.
    */
   commit(store: HeldStore, id: string, payload: Uint8Array, options: CommitOptions): void {
     this.#options.checkFence()
+    checkWord('ttlMs', options.ttlMs)
+    checkWord('schemaVersion', options.schemaVersion)
     const origin = options.origin === undefined ? undefined : encodeOrigin(options.origin)
     const held = store.sessions.get(id) ?? this.#begin(store, id)
     const prefixBytes = origin === undefined ? held.prefix.length : held.prefix.length - held.originBytes + origin.length
@@ -195,7 +198,7 @@ export class SessionWriter {
 
   /** A record without a store's name is none. The CRC goes too, lest the next record's lengths bring this one back. */
   #invalidate(slot: Slot): void {
-    const word = (this.#options.heapOffset + slot.offset) >> 2
+    const word = (this.#options.heapOffset + slot.offset) / 4
     this.#words[word + record.crc / 4] = 0
     this.#words[word + record.storeBytes / 4] = 0
   }
@@ -269,7 +272,7 @@ export class SessionWriter {
 
   #writeRecord(held: Held, payload: Uint8Array, options: CommitOptions): void {
     const start = this.#options.heapOffset + (held.idle as Slot).offset
-    const word = start >> 2
+    const word = start / 4
     const words = this.#words
     const sequence = ++this.#sequence
     this.#options.clock(this.#time)
@@ -312,7 +315,7 @@ export class SessionWriter {
 
   #writeEntry(held: Held, flags: number, recordBytes: number, sequence: number): void {
     const start = this.#options.indexOffset + held.position * indexEntry.bytes
-    const word = start >> 2
+    const word = start / 4
     const words = this.#words
     const slotA = held.currentIsB ? held.idle : held.current
     const slotB = held.currentIsB ? held.current : held.idle

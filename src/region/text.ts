@@ -8,8 +8,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /** The UTF-8 of `text`, or undefined where it is empty, too long, holds a NUL, or has no UTF-8 (a lone surrogate). */
 export function encodeText(text: string, maxBytes: number): Uint8Array | undefined {
   const bytes = encoder.encode(text)
-  const fits = bytes.length > 0 && bytes.length <= maxBytes && !text.includes('\0')
-  return fits && decodeText(bytes, 0, bytes.length) === text ? bytes : undefined
+  return bytes.length <= maxBytes && decodeText(bytes, 0, bytes.length) === text ? bytes : undefined
 }
 
 /** @throws BackdoorsError INVALID_ARGUMENT where `encodeText` has no bytes for the name. */
@@ -21,11 +20,16 @@ export function encodeName(what: string, name: string, maxBytes: number): Uint8A
   return bytes
 }
 
-/** The text of `length` bytes at `offset`, or undefined where it does not fit or is not UTF-8. */
+/**
+ * The text of `length` bytes at `offset`, or undefined where it does not fit or `encodeText` would not have written
+ * it: where it is empty, holds a NUL or is not UTF-8. So whatever is read can be written again, and texts that are
+ * joined by NUL stay apart.
+ */
 export function decodeText(bytes: Uint8Array, offset: number, length: number): string | undefined {
-  if (length < 0 || offset + length > bytes.length) return undefined
+  if (length <= 0 || offset + length > bytes.length) return undefined
   try {
-    return decoder.decode(bytes.subarray(offset, offset + length))
+    const text = decoder.decode(bytes.subarray(offset, offset + length))
+    return text.includes('\0') ? undefined : text
   } catch {
     return undefined
   }

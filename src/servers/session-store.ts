@@ -2,13 +2,13 @@ import { EventEmitter } from 'node:events'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
 import type { BoxOwner } from '../region/box-owner.js'
 import type { HeldStore } from '../region/session-writer.js'
-import type { SessionVersion } from '../region/session-record.js'
+import { checkWord, type SessionVersion } from '../region/session-record.js'
 import type { Codec } from './codec.js'
 
 export interface SessionStoreOptions<T> {
-  /** Time to live after each commit, in milliseconds. Default 0: without end. */
+  /** Time to live after each commit, in milliseconds, a whole number below 2^32 (49 days). Default 0: without end. */
   readonly ttlMs?: number
-  /** Version of the values' shape. Default 1. */
+  /** Version of the values' shape, a whole number below 2^32. Default 1. */
   readonly schemaVersion?: number
   /** Brings a value of another schema version up to date; without it such a value is SCHEMA_MISMATCH. */
   readonly migrate?: (value: unknown, fromVersion: number) => T
@@ -39,14 +39,18 @@ export class SessionStore<T> extends EventEmitter<{ adopted: [Adopted] }> {
   readonly #migrate: ((value: unknown, fromVersion: number) => T) | undefined
   readonly #commitOptions: { readonly ttlMs: number; readonly schemaVersion: number }
 
+  /** @throws BackdoorsError INVALID_ARGUMENT where the name, `ttlMs` or `schemaVersion` is none */
   constructor(owner: BoxOwner, name: string, codec: Codec<T>, options: SessionStoreOptions<T>) {
     super()
+    const { ttlMs = 0, schemaVersion = 1 } = options
+    checkWord('ttlMs', ttlMs)
+    checkWord('schemaVersion', schemaVersion)
     this.name = name
     this.#owner = owner
     this.#store = owner.sessions.store(name)
     this.#codec = codec
     this.#migrate = options.migrate
-    this.#commitOptions = { ttlMs: options.ttlMs ?? 0, schemaVersion: options.schemaVersion ?? 1 }
+    this.#commitOptions = { ttlMs, schemaVersion }
   }
 
   get size(): number {

@@ -25,11 +25,18 @@ describe('doctor', () => {
   })
 
   it('checks for the region of a configuration', async () => {
-    const config = join(folder, 'large.yaml')
-    writeFileSync(config, `node: a\nregion: { path: ${folder}/a.region, boxes: 64, heapBytes: ${2 ** 37} }\n`)
+    const config = join(folder, 'sound.yaml')
+    writeFileSync(config, `node: a\nregion: { path: ${folder}/a.region, boxes: 2, heapBytes: 65536 }\n`)
     const result = await runCli(['doctor', '--config', config, '--json'])
-    expect(result.exitCode).toBe(1)
-    expect(jsonOf(result)).toMatchObject({ ok: false, purpose: { fabric: 'shm', regionPath: `${folder}/a.region` }, findings: expect.arrayContaining([expect.objectContaining({ check: 'region-space', severity: 'bad' })]) as Finding[] })
+    expect(jsonOf(result)).toMatchObject({ purpose: { fabric: 'shm', regionPath: `${folder}/a.region` }, findings: expect.arrayContaining([expect.objectContaining({ check: 'region-space', severity: 'ok' })]) as Finding[] })
+  })
+
+  it('refuses a region that no process can map', async () => {
+    const config = join(folder, 'large.yaml')
+    writeFileSync(config, `node: a\nregion: { path: ${folder}/a.region, boxes: 64, heapBytes: ${2 ** 31} }\n`)
+    const result = await runCli(['doctor', '--config', config, '--json'])
+    expect(result.exitCode).toBe(2)
+    expect(result.stderr).toMatch(/region: 64 boxes .*CONFIG_INVALID/)
   })
 })
 
