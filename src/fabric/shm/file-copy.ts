@@ -1,6 +1,5 @@
 /** Copies ranges out of a peer's file, in parts so short that the event loop is never held for long. */
 import { getSystemErrorName } from 'node:util'
-import { paddedLength } from '../padding.js'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { BackdoorsError } from '../../errors.js'
 import type { FileReader } from '../../native/memory.js'
@@ -15,17 +14,6 @@ export interface CopySource {
   readonly file: FileReader
   /** @throws BackdoorsError CLOSED */
   checkOpen(range: MemoryRange): void
-}
-
-/** Where ranges are put one after another, each at a multiple of 8 bytes, so that words keep their alignment. */
-export function layOut(ranges: readonly MemoryRange[]): { readonly positions: readonly number[]; readonly length: number } {
-  let length = 0
-  const positions = ranges.map((range) => {
-    const position = length
-    length += paddedLength(range.length)
-    return position
-  })
-  return { positions, length }
 }
 
 /** A copy that can be run many times; a run allocates nothing as long as it takes one turn. */

@@ -7,7 +7,8 @@ import type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchP
 import { SampledWatch } from '../sampling/sampled-watch.js'
 import type { SampledPlan } from '../sampling/shared-sampler.js'
 import { rangesOf } from '../sampling/watch-ranges.js'
-import { type CopySource, FileCopy, layOut, memoryLost } from './file-copy.js'
+import { type CopySource, FileCopy, memoryLost } from './file-copy.js'
+import { layOut } from '../padding.js'
 import { ShmPreparedRead } from './shm-prepared-read.js'
 import { createShmSampler, type FileSource, type ShmSampler } from './shm-sampler.js'
 

@@ -1,7 +1,8 @@
 /** A read of a peer's file that is built once. */
 import { BackdoorsError } from '../../errors.js'
 import type { MemoryRange, PreparedRead } from '../remote-memory.js'
-import { type CopySource, FileCopy, layOut } from './file-copy.js'
+import { type CopySource, FileCopy } from './file-copy.js'
+import { layOut } from '../padding.js'
 
 export class ShmPreparedRead implements PreparedRead {
   readonly ranges: readonly MemoryRange[]

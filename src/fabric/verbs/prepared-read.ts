@@ -4,7 +4,7 @@ import { verbsAddon } from '../../native/load.js'
 import { accessFlags, type MemoryRegion, type WorkBatch, workOpcodes, workRowFields } from '../../native/verbs.js'
 import type { MemoryRange, PreparedRead } from '../remote-memory.js'
 import type { RcEndpoint } from './rc-endpoint.js'
-import { paddedLength } from '../padding.js'
+import { layOut } from '../padding.js'
 import type { WindowMap } from './window-map.js'
 
 /** Longer ranges become several requests, so that none keeps a NIC's other queue pairs waiting. */
@@ -63,17 +63,6 @@ export function prepareTarget(
     closeTarget(target)
     throw error
   }
-}
-
-/** Where ranges are put one after another, each at a multiple of 8 bytes, so that words keep their alignment. */
-export function layOut(ranges: readonly MemoryRange[]): { readonly positions: readonly number[]; readonly length: number } {
-  let length = 0
-  const positions = ranges.map((range) => {
-    const position = length
-    length += paddedLength(range.length)
-    return position
-  })
-  return { positions, length }
 }
 
 const done = Promise.resolve()
