@@ -80,7 +80,7 @@ export function parseConfig(input: unknown, path?: string): DaemonConfig {
     const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
     const field = fieldOf([...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])])
     const why = unknown === undefined ? (issue?.message ?? 'is invalid') : 'is no key of this configuration'
-    throw invalid(`${field || 'the whole'} ${why}`, field, path)
+    throw invalid(field ? `${field}: ${why}` : `the configuration: ${why}`, field, path)
   }
   const config = { ...parsed.data, region: { ...parsed.data.region, path: parsed.data.region.path ?? `/dev/shm/backdoors-${parsed.data.node}` } }
   checkRegion(config, path)

@@ -76,6 +76,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   #fabric: PeerFabric | undefined
   #lookAfter: NodeJS.Timeout | undefined
   #fenced = false
+  #started = false
   #closing: Promise<void> | undefined
 
   /** Use `startDaemon`. */
@@ -126,6 +127,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         log: this.#log,
       }))
     }
+    this.#started = true
     this.#log.info({ region: config.region.path, watched: [...watched] }, 'the daemon lends and watches')
   }
 
@@ -166,7 +168,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#fabric?.close()
     await this.#local.close()
     await this.#metrics.close()
-    this.#own.close()
+    if (this.#started) this.#own.close()
+    else this.#own.discard()
   }
 
   async #openFabric(): Promise<PeerFabric> {

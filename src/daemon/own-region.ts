@@ -22,6 +22,8 @@ const beatsPerDeadline = 20
 export class OwnRegion {
   readonly region: Region
   readonly box: BoxOwner
+  /** Was it made by this daemon, and not taken up? */
+  readonly isNew: boolean
   readonly #control: ControlWords
   readonly #beat: BeatThread
 
@@ -32,7 +34,9 @@ export class OwnRegion {
    */
   constructor(config: DaemonConfig, log: Logger) {
     if (config.canary) log.error({ canary: config.canary }, 'a safeguard is switched off by the configuration: sessions may be lost, invented or served twice')
-    this.region = takeUp(config, log) ?? createRegion(config.region.path, config.node, config.cluster, geometryOf(config))
+    const earlier = takeUp(config, log)
+    this.isNew = earlier === undefined
+    this.region = earlier ?? createRegion(config.region.path, config.node, config.cluster, geometryOf(config))
     this.#control = new ControlWords(this.region)
     try {
       lockForDaemon(this.region)
@@ -66,6 +70,12 @@ export class OwnRegion {
       markExited(this.region, box, entry.generation)
       return entry.name
     })
+  }
+
+  /** The end of a daemon that did not come to be: what it made is gone, lest it keep the memory. */
+  discard(): void {
+    this.close()
+    if (this.isNew) unlinkSync(this.region.memory.path)
   }
 
   /** An orderly end: watchers see the daemon's box closed. The file stays, with what servers committed. */

@@ -10,7 +10,8 @@ import type { PeerWatcher } from './peer-watcher.js'
 export interface PeerStatus {
   readonly peer: string
   readonly connected: boolean
-  readonly verdict: NodeVerdictKind
+  /** `left`: its daemon has ended in order, and nobody beats for it; what servers left there is nobody's to recover. */
+  readonly verdict: NodeVerdictKind | 'left'
   readonly seen: string
   readonly incarnation?: string
   readonly control?: ControlConnection
@@ -44,7 +45,8 @@ export function describePeer({ peer, link, watch, verdict }: PeerWatcher): PeerS
   // A verdict is told when it changes; what is seen now says more, as long as it comes to the same.
   const now = judge(observation)?.node
   const seen = now?.kind === verdict.kind ? now.seen : verdict.seen
-  return { ...base, seen, incarnation: link.header.incarnation.toString(16), control, servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
+  const left = watch.hasLeft && verdict.kind === 'alive' ? { verdict: 'left', seen: 'its daemon has ended in order' } as const : {}
+  return { ...base, seen, ...left, incarnation: link.header.incarnation.toString(16), control, servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
 }
 
 export interface ListedSession {

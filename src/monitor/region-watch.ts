@@ -59,6 +59,11 @@ export class RegionWatch {
     return this.#watch.state
   }
 
+  /** Has the node's daemon ended in order, and lends its memory still, or again by another process? */
+  get hasLeft(): boolean {
+    return this.#directory[0]?.state === 'closed'
+  }
+
   /** What the next verdict rests on. */
   observe(): Observation {
     const { reachable, cells } = this.#watch.state

@@ -1,5 +1,6 @@
 /** `backdoors bench read-latency`: its options, its table and its JSON. */
 import { InvalidArgumentError, Option, type Command } from 'commander'
+import { asBackdoorsError } from '../../errors.js'
 import type { Output } from '../output.js'
 import { table } from '../table.js'
 import type { Circumstances } from './history.js'
@@ -28,6 +29,8 @@ interface ReadLatencyArguments {
   readonly raw?: string
 }
 
+const defaultSizes: readonly number[] = [8, 64, 512, 4096, 32768, 65536]
+
 /** Adds the command to `backdoors bench`. */
 export function registerReadLatency(bench: Command, output: Output): void {
   bench
@@ -35,7 +38,7 @@ export function registerReadLatency(bench: Command, output: Output): void {
     .description('latency, message rate and bandwidth of reads')
     .addOption(new Option('--fabric <fabric>', 'what to read through').choices(['auto', 'verbs', 'shm']).default('auto'))
     .option('--device <name>', 'the RDMA device (default: the first with an active port)')
-    .option('--sizes <bytes>', 'of the reads, with commas between', parseSizes, [8, 64, 512, 4096, 32768, 65536])
+    .addOption(new Option('--sizes <bytes>', 'of the reads, with commas between').argParser(parseSizes).default(defaultSizes, defaultSizes.join(',')))
     .option('--iterations <count>', 'reads for each size and way', parseCount, 10_000)
     .option('--apart', 'verbs: the memory is lent by a process of its own')
     .option('--json', 'the last line on stdout is one JSON object')
@@ -55,9 +58,12 @@ async function runReadLatency({ fabric, device, apart, json, sizes, iterations, 
   try {
     const result = await measureReadLatency(target, { sizes, iterations }, (what) => output.note(`measuring ${what}`))
     const circumstances = circumstancesOf(target.device)
-    await keep(result, circumstances, { history, plot, raw })
     if (json) output.json(asJson(result, target, circumstances, iterations))
     else print(result, target, circumstances, output)
+    // Last: a file that cannot be written must not cost what was measured.
+    await keep(result, circumstances, { history, plot, raw }).catch((error: unknown) => {
+      throw asBackdoorsError(error, 'SYSTEM_CALL_FAILED', 'writing what was measured')
+    })
   } finally {
     await target.close()
   }

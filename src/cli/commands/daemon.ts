@@ -12,7 +12,7 @@ Examples:
 With --json each event is one line: listening, watching, verdict, step, recovered, failed, taken, fenced, closed; atMs is
 CLOCK_MONOTONIC in milliseconds, the same for all processes of a machine.
 
-SIGTERM, SIGINT and SIGHUP end it in order. When a peer has fenced this node, the daemon keeps its memory readable
+SIGTERM and SIGINT end it in order; SIGHUP takes up keys and revocation list anew. When a peer has fenced this node, the daemon keeps its memory readable
 until the recovery has ended and then exits with code 4: start it again, and it joins with a new region.`
 
 const endingSignals = ['SIGTERM', 'SIGINT'] as const

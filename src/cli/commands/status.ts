@@ -12,7 +12,8 @@ Examples:
   backdoors status --config /etc/backdoors.yaml
   backdoors status --region /dev/shm/backdoors-a --json
 
-Exits with 4 where this node has been fenced, and with 1 where a watched peer is not connected or not alive.`
+Exits with 4 where this node has been fenced, and with 1 where a watched peer is not connected, not alive,
+or has a server that is gone or stalled.`
 
 export function registerStatus(program: Command, output: Output): void {
   addRegionOptions(program.command('status'))
@@ -23,7 +24,7 @@ export function registerStatus(program: Command, output: Output): void {
       const status = (await askDaemon(await regionPathOf(options), 'status')) as DaemonStatus
       if (json) output.json(status)
       else print(status, output)
-      const allWell = status.peers.every(({ connected, verdict }) => connected && verdict === 'alive')
+      const allWell = status.peers.every(({ connected, verdict, servers = [] }) => connected && verdict === 'alive' && !servers.some(isFailed))
       if (status.fenced) output.exitCode = exitCodes.fenced
       else if (!allWell) output.exitCode = exitCodes.failed
     })
@@ -38,7 +39,16 @@ function print(status: DaemonStatus, output: Output): void {
 }
 
 function rowOf(peer: PeerStatus): (string | number | undefined)[] {
-  const servers = peer.servers?.map(({ name, exited }) => (exited ? `${name} (gone)` : name)).join(', ')
+  const servers = peer.servers?.map(stateOf).join(', ')
   const roundTrip = peer.meanRoundTripUs === undefined ? undefined : formatUs(peer.meanRoundTripUs)
   return [peer.peer, peer.connected ? peer.verdict : 'not connected', servers, peer.rounds, peer.failedRounds, roundTrip, peer.seen]
+}
+
+type Server = NonNullable<PeerStatus['servers']>[number]
+
+const isFailed = ({ exited, sensors }: Server): boolean => exited || sensors.some(({ stalled }) => stalled)
+
+function stateOf(server: Server): string {
+  if (!isFailed(server)) return server.name
+  return `${server.name} (${server.exited ? 'gone' : 'stalled'})`
 }

@@ -1,6 +1,7 @@
-/** Recoveries that fail at first, and regions that must not be taken away. */
+/** Recoveries that fail at first, regions that must not be taken away or left behind, and daemons that have left. */
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -54,6 +55,29 @@ describe('a recovery that failed', () => {
     a.stop()
     expect((await failed)[2]).toMatchObject({ code: 'FENCE_FAILED' })
     expect(((await recovered) as [RecoveryReport])[0]).toMatchObject({ peer: 'a', outcome: 'announced', adopted: 1 })
+  })
+})
+
+describe('a daemon that cannot start', () => {
+  it('leaves no region behind that it has made', async () => {
+    const busy = createServer().listen(0, '127.0.0.1')
+    await once(busy, 'listening')
+    closers.push(() => void busy.close())
+    const { port } = busy.address() as AddressInfo
+    await expect(startDaemon(config({ metrics: { host: '127.0.0.1', port } }))).rejects.toMatchObject({ message: expect.stringContaining('EADDRINUSE') as string })
+    expect(readdirSync(folder)).toEqual([])
+  })
+})
+
+describe('a daemon that has ended in order', () => {
+  it('is seen as left, whose servers go on unwatched', async () => {
+    const a = await startDaemon({ ...config(), node: 'a', region: { path: pathOf('a'), boxes: boxCount, ...sizes }, peers: [] })
+    const b = await start()
+    while (b.status().peers[0]?.connected !== true) await new Promise(setImmediate)
+    expect(b.status().peers[0]).toMatchObject({ verdict: 'alive' })
+    await a.close()
+    while (b.status().peers[0]?.verdict === 'alive') await new Promise(setImmediate)
+    expect(b.status().peers[0]).toMatchObject({ verdict: 'left', seen: 'its daemon has ended in order' })
   })
 })
 
