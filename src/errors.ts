@@ -92,6 +92,8 @@ export const errorCodes = [
   'FENCE_FAILED',
   'MEMORY_LOST',
   'ANNOUNCE_FAILED',
+  // a kernel's memory
+  'NOT_MAPPED',
   // the daemon
   'DAEMON_UNAVAILABLE',
 ] as const
@@ -106,7 +108,7 @@ export interface ErrorDetails {
   offset?: number
   /** Length of the access, in bytes. */
   length?: number
-  /** Remote virtual address that the work request carried. */
+  /** Remote virtual address: that the work request carried, or of another machine's kernel or process. */
   address?: bigint
   /** `vendor_err` of the failed work completion. */
   vendorError?: number

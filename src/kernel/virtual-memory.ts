@@ -1,0 +1,197 @@
+/**
+ * Memory by virtual addresses: of a kernel, or of a process. The processor's page tables are read from physical memory,
+ * level by level, all addresses of a batch at once, so that a batch costs as many reads as there are levels, and one.
+ */
+import { BackdoorsError, isBackdoorsError } from '../errors.js'
+import { decodeEntry, entryBytes, indexOf, isCanonical, pageBytes, type PageTableFormat, type PageTableLevel } from './page-table-format.js'
+import type { PhysicalMemory, PhysicalRange } from './physical-memory.js'
+
+/** `address` has 64 bits: a kernel's are in the upper half. */
+export interface VirtualRange {
+  readonly address: bigint
+  /** In bytes. */
+  readonly length: number
+}
+
+/** Where an address leads. */
+export type Translation =
+  | { readonly physical: number; readonly pageBytes: number }
+  /** `level` names the table whose entry leads nowhere, or lies outside the machine's RAM. */
+  | { readonly missing: string; readonly level: string }
+
+export interface VirtualMemoryOptions {
+  readonly physical: PhysicalMemory
+  readonly format: PageTableFormat
+  /** Physical address of the root table. */
+  readonly root: number
+}
+
+/** Tables that are kept: 4 KiB each. A kernel's own mappings take a few hundred. */
+const mostTables = 4096
+/** Bytes of one call of `readMany`: more is read in several. */
+const mostBytes = 256 << 20
+
+/** An address on its way down the tables. */
+interface Walk {
+  readonly address: bigint
+  table: number
+  result: Translation | undefined
+}
+
+export class VirtualMemory {
+  readonly #physical: PhysicalMemory
+  readonly #format: PageTableFormat
+  readonly #root: number
+  /** By physical address; the one longest unused is the first. */
+  readonly #tables = new Map<number, DataView>()
+
+  constructor({ physical, format, root }: VirtualMemoryOptions) {
+    this.#physical = physical
+    this.#format = format
+    this.#root = root
+  }
+
+  /** Forgets the tables read so far: those of a living kernel change. */
+  forget(): void {
+    this.#tables.clear()
+  }
+
+  /** Translates all addresses, by as many reads as there are levels at most. @throws what reading throws */
+  async translate(addresses: readonly bigint[]): Promise<Translation[]> {
+    const walks = addresses.map((address): Walk => ({
+      address,
+      table: this.#root,
+      result: isCanonical(this.#format, address) ? undefined : { missing: 'no address of this format', level: 'address' },
+    }))
+    for (const level of this.#format.levels) {
+      const under = walks.filter(({ result }) => result === undefined)
+      if (under.length === 0) break
+      const tables = await this.#tablesAt(new Set(under.map(({ table }) => table)))
+      for (const walk of under) this.#descend(walk, level, tables.get(walk.table))
+    }
+    return walks.map(({ result }) => result ?? { missing: 'no page at the last level', level: 'address' })
+  }
+
+  /**
+   * Reads ranges that may be scattered over physical memory, in one batch.
+   * @throws BackdoorsError NOT_MAPPED with the address, INVALID_ARGUMENT, and what reading throws
+   */
+  async readMany(ranges: readonly VirtualRange[]): Promise<Uint8Array[]> {
+    const found = await this.tryReadMany(ranges)
+    return found.map((bytes) => {
+      if (bytes instanceof BackdoorsError) throw bytes
+      return bytes
+    })
+  }
+
+  /** @throws BackdoorsError as `readMany` */
+  async read(address: bigint, length: number): Promise<Uint8Array> {
+    return (await this.readMany([{ address, length }]))[0] as Uint8Array
+  }
+
+  /** As `readMany`, but what cannot be read is answered by its error and costs its neighbours nothing. */
+  async tryReadMany(ranges: readonly VirtualRange[]): Promise<(Uint8Array | BackdoorsError)[]> {
+    checkRanges(ranges)
+    const pages = ranges.map(pagesOf)
+    const translations = await this.translate(pages.flat().map(({ address }) => address))
+    let next = 0
+    const located = pages.map((parts) => this.#locate(parts, translations.slice(next, (next += parts.length))))
+    const read = await this.#physical.readMany(located.flatMap((range) => (isBackdoorsError(range) ? [] : range)))
+    let at = 0
+    return located.map((range, i) => {
+      if (isBackdoorsError(range)) return range
+      const whole = new Uint8Array((ranges[i] as VirtualRange).length)
+      let filled = 0
+      for (const part of read.slice(at, (at += range.length))) {
+        whole.set(part, filled)
+        filled += part.length
+      }
+      return whole
+    })
+  }
+
+  #descend(walk: Walk, level: PageTableLevel, table: DataView | undefined): void {
+    if (table === undefined) {
+      walk.result = { missing: 'the table lies outside the machine\'s RAM', level: level.name }
+      return
+    }
+    const entry = decodeEntry(this.#format, level, table.getBigUint64(indexOf(this.#format, level, walk.address) * entryBytes, true))
+    if (entry.kind === 'none') walk.result = { missing: 'the entry is not present', level: level.name }
+    else if (entry.kind === 'table') walk.table = entry.physical
+    else walk.result = { physical: entry.physical + Number(walk.address & ((1n << BigInt(level.shift)) - 1n)), pageBytes: 2 ** level.shift }
+  }
+
+  /** The tables at these addresses; those outside the RAM are left out. */
+  async #tablesAt(addresses: ReadonlySet<number>): Promise<Map<number, DataView>> {
+    const found = new Map<number, DataView>()
+    const unknown: PhysicalRange[] = []
+    for (const physical of addresses) {
+      const known = this.#tables.get(physical)
+      const range = { physical, length: pageBytes }
+      if (known) found.set(physical, known)
+      else if (this.#physical.has(range)) unknown.push(range)
+    }
+    const read = unknown.length === 0 ? [] : await this.#physical.readMany(unknown)
+    for (const [i, { physical }] of unknown.entries()) {
+      const bytes = read[i] as Uint8Array
+      found.set(physical, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    }
+    for (const [physical, table] of found) this.#keep(physical, table)
+    return found
+  }
+
+  #keep(physical: number, table: DataView): void {
+    this.#tables.delete(physical)
+    this.#tables.set(physical, table)
+    if (this.#tables.size <= mostTables) return
+    for (const oldest of this.#tables.keys()) {
+      this.#tables.delete(oldest)
+      return
+    }
+  }
+
+  /** Where the parts of one range are; neighbours in physical memory are read as one. */
+  #locate(parts: readonly VirtualRange[], translations: readonly Translation[]): PhysicalRange[] | BackdoorsError {
+    const located: { physical: number; length: number }[] = []
+    for (const [i, { address, length }] of parts.entries()) {
+      const translation = translations[i] as Translation
+      if ('missing' in translation) return this.#notMapped(address, length, `${translation.missing} (${translation.level})`)
+      const { physical } = translation
+      if (!this.#physical.has({ physical, length })) return this.#notMapped(address, length, `its page, at physical address 0x${physical.toString(16)}, lies outside the machine's RAM`)
+      const last = located.at(-1)
+      if (last && last.physical + last.length === physical) last.length += length
+      else located.push({ physical, length })
+    }
+    return located
+  }
+
+  #notMapped(address: bigint, length: number, why: string): BackdoorsError {
+    const { peer } = this.#physical.memory
+    return new BackdoorsError('NOT_MAPPED', `${length} bytes at address 0x${address.toString(16)} of ${peer}: ${why}`, { peer, address, length })
+  }
+}
+
+const endOfAddresses = 1n << 64n
+
+function checkRanges(ranges: readonly VirtualRange[]): void {
+  let bytes = 0
+  for (const { address, length } of ranges) {
+    const isWithin = address >= 0n && Number.isSafeInteger(length) && length > 0 && address + BigInt(length) <= endOfAddresses
+    if (!isWithin) throw new BackdoorsError('INVALID_ARGUMENT', `${length} bytes at address 0x${address.toString(16)}: give at least 1 byte, and an address of 64 bits`, { address, length })
+    bytes += length
+  }
+  if (bytes > mostBytes) throw new BackdoorsError('INVALID_ARGUMENT', `${bytes} bytes in one call: at most ${mostBytes}`, { length: bytes })
+}
+
+/** The range, cut where pages end. */
+function pagesOf({ address, length }: VirtualRange): VirtualRange[] {
+  const parts: VirtualRange[] = []
+  let [from, left] = [address, length]
+  while (left > 0) {
+    const part = Math.min(left, pageBytes - Number(from & BigInt(pageBytes - 1)))
+    parts.push({ address: from, length: part })
+    from += BigInt(part)
+    left -= part
+  }
+  return parts
+}
