@@ -94,6 +94,7 @@ export const errorCodes = [
   'ANNOUNCE_FAILED',
   // a kernel's memory
   'NOT_MAPPED',
+  'KERNEL_DATA_CORRUPT',
   // the daemon
   'DAEMON_UNAVAILABLE',
 ] as const

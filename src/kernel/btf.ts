@@ -1,0 +1,240 @@
+/**
+ * BTF, the description that a Linux kernel carries of its own types: where each member of each structure is.
+ *
+ * Source: Documentation/bpf/btf.rst of the Linux kernel. All numbers are little-endian; types are numbered from 1, in the
+ * order they stand in, and 0 is void.
+ */
+import { BackdoorsError } from '../errors.js'
+
+const magic = 0xeb9f
+const headerBytes = 24
+const typeBytes = 12
+/** Modifiers, typedefs and arrays in arrays lead on at most so far: what leads further goes in a circle. */
+const mostSteps = 64
+/** Structures in structures, anonymous ones among them. */
+const mostNesting = 32
+
+export const btfKinds = [
+  'void', 'int', 'pointer', 'array', 'struct', 'union', 'enum', 'forward', 'typedef', 'volatile', 'const', 'restrict', 'function',
+  'prototype', 'variable', 'section', 'float', 'declaration tag', 'type tag', 'enum64',
+] as const
+export type BtfKind = (typeof btfKinds)[number]
+
+/** Bytes that stand behind a type of this kind: so many at least, and so many for each of its `vlen` parts. */
+const trailing: Partial<Record<BtfKind, { readonly fixed?: number; readonly each?: number }>> = {
+  int: { fixed: 4 }, array: { fixed: 12 }, struct: { each: 12 }, union: { each: 12 }, enum: { each: 8 }, prototype: { each: 8 },
+  variable: { fixed: 4 }, section: { each: 12 }, 'declaration tag': { fixed: 4 }, enum64: { each: 12 },
+}
+
+/** Kinds that are only another type by another name, or with a promise. */
+const transparent: ReadonlySet<BtfKind> = new Set(['typedef', 'volatile', 'const', 'restrict', 'type tag'])
+
+export interface BtfType {
+  readonly id: number
+  readonly kind: BtfKind
+  /** Empty where it has none. */
+  readonly name: string
+}
+
+/** Where a member is. */
+export interface BtfMember {
+  /** From the start of the structure that was asked for, in bytes; of a bit field: of the byte that its first bit is in. */
+  readonly offset: number
+  /** Of the member's type, in bytes. */
+  readonly length: number
+  /** The member's type, without typedefs and modifiers. */
+  readonly type: number
+  /** Of a bit field: where it begins in its byte, and how many bits it has. */
+  readonly bitField?: { readonly shift: number; readonly bits: number }
+}
+
+export class Btf {
+  readonly #view: DataView
+  readonly #strings: Uint8Array
+  /** Where each type stands, by its number. */
+  readonly #offsets: readonly number[]
+  /** Structures, unions, enums and typedefs that are more than declared. */
+  readonly #byName: ReadonlyMap<string, number>
+
+  /** @throws BackdoorsError KERNEL_DATA_CORRUPT where the bytes are no BTF, or are damaged */
+  constructor(bytes: Uint8Array) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    if (bytes.length < headerBytes || view.getUint16(0, true) !== magic || view.getUint8(2) !== 1) throw corrupt('it does not begin as BTF of version 1 does')
+    const start = view.getUint32(4, true)
+    const section = (at: number): Uint8Array => {
+      const from = start + view.getUint32(at, true)
+      const length = view.getUint32(at + 4, true)
+      if (start < headerBytes || from > bytes.length || length > bytes.length - from) throw corrupt('a section ends beyond it')
+      return bytes.subarray(from, from + length)
+    }
+    const types = section(8)
+    this.#view = new DataView(types.buffer, types.byteOffset, types.byteLength)
+    this.#strings = section(16)
+    this.#offsets = this.#findTypes()
+    this.#byName = this.#indexNames()
+  }
+
+  /** How many types there are. */
+  get size(): number {
+    return this.#offsets.length - 1
+  }
+
+  /** The structure, union, enum or typedef of this name; undefined where this kernel has none. */
+  find(name: string): BtfType | undefined {
+    const id = this.#byName.get(name)
+    return id === undefined ? undefined : this.type(id)
+  }
+
+  /** @throws BackdoorsError KERNEL_DATA_CORRUPT where there is no type of this number */
+  type(id: number): BtfType {
+    if (id === 0) return { id, kind: 'void', name: '' }
+    return { id, kind: this.#kindOf(id), name: this.#text(this.#view.getUint32(this.#offsetOf(id), true)) }
+  }
+
+  /** The type behind typedefs and modifiers. @throws BackdoorsError KERNEL_DATA_CORRUPT */
+  resolve(id: number): number {
+    let at = id
+    for (let step = 0; step < mostSteps; step++) {
+      if (at === 0 || !transparent.has(this.#kindOf(at))) return at
+      at = this.#sizeOrType(at)
+    }
+    throw corrupt(`type ${id} leads on to others without an end`)
+  }
+
+  /** Bytes that a value of this type takes; 0 for void and functions. @throws BackdoorsError KERNEL_DATA_CORRUPT */
+  sizeOf(id: number): number {
+    let count = 1
+    let at = this.resolve(id)
+    for (let step = 0; step < mostSteps; step++) {
+      if (at === 0) return 0
+      const kind = this.#kindOf(at)
+      if (kind === 'pointer') return count * 8
+      if (kind !== 'array') return ['int', 'struct', 'union', 'enum', 'float', 'enum64'].includes(kind) ? count * this.#sizeOrType(at) : 0
+      const { element, length } = this.#array(at)
+      count *= length
+      if (!Number.isSafeInteger(count)) break
+      at = this.resolve(element)
+    }
+    throw corrupt(`type ${id} is an array without a bound`)
+  }
+
+  /**
+   * Finds a member by its path from a structure on; anonymous structures and unions are looked through, and elements of arrays
+   * are numbered: `thread.sp`, `__state`, `comm[3]`.
+   * @returns undefined where this kernel's structure has no such member: that is how its capabilities are told
+   * @throws BackdoorsError KERNEL_DATA_CORRUPT
+   */
+  member(structure: string, path: string): BtfMember | undefined {
+    const found = this.find(structure)
+    if (found === undefined) return undefined
+    let bit = 0
+    let at: { type: number; bits: number } = { type: this.resolve(found.id), bits: 0 }
+    for (const part of path.split('.')) {
+      const [name, ...indexes] = part.split('[')
+      const next = this.#memberOf(at.type, name as string, mostNesting)
+      if (next === undefined) return undefined
+      bit += next.bit
+      at = next
+      for (const index of indexes) {
+        const element = this.#elementOf(at.type, index)
+        if (element === undefined) return undefined
+        bit += element.bit
+        at = element
+      }
+    }
+    const bitField = at.bits > 0 ? { bitField: { shift: bit % 8, bits: at.bits } } : {}
+    return { offset: Math.floor(bit / 8), length: this.sizeOf(at.type), type: at.type, ...bitField }
+  }
+
+  /** What a pointer points to, or an array is made of, without typedefs and modifiers. @throws BackdoorsError KERNEL_DATA_CORRUPT */
+  targetOf(id: number): number | undefined {
+    const at = this.resolve(id)
+    const kind = at === 0 ? 'void' : this.#kindOf(at)
+    if (kind === 'pointer') return this.resolve(this.#sizeOrType(at))
+    return kind === 'array' ? this.resolve(this.#array(at).element) : undefined
+  }
+
+  #memberOf(structure: number, wanted: string, depth: number): { type: number; bit: number; bits: number } | undefined {
+    if (structure === 0 || !['struct', 'union'].includes(this.#kindOf(structure))) return undefined
+    if (depth === 0) throw corrupt(`structure ${structure} lies within itself`)
+    const offset = this.#offsetOf(structure)
+    const info = this.#view.getUint32(offset + 4, true)
+    const hasBitFields = info >>> 31 === 1
+    for (let i = 0; i < (info & 0xffff); i++) {
+      const at = offset + typeBytes + i * 12
+      const name = this.#text(this.#view.getUint32(at, true))
+      if (name !== '' && name !== wanted) continue
+      const position = this.#view.getUint32(at + 8, true)
+      const bit = hasBitFields ? position & 0xff_ffff : position
+      const type = this.resolve(this.#view.getUint32(at + 4, true))
+      if (name === wanted && name !== '') return { type, bit, bits: hasBitFields ? position >>> 24 : 0 }
+      const within = this.#memberOf(type, wanted, depth - 1)
+      if (within) return { ...within, bit: bit + within.bit }
+    }
+    return undefined
+  }
+
+  #elementOf(array: number, text: string): { type: number; bit: number; bits: number } | undefined {
+    const index = /^(\d{1,9})\]$/.exec(text)?.[1]
+    if (index === undefined || array === 0 || this.#kindOf(array) !== 'array') return undefined
+    const { element, length } = this.#array(array)
+    if (Number(index) >= length) return undefined
+    return { type: this.resolve(element), bit: Number(index) * this.sizeOf(element) * 8, bits: 0 }
+  }
+
+  #findTypes(): number[] {
+    const offsets = [0]
+    let at = 0
+    while (at < this.#view.byteLength) {
+      if (this.#view.byteLength - at < typeBytes) throw corrupt('it ends within a type')
+      const info = this.#view.getUint32(at + 4, true)
+      const kind = btfKinds[(info >>> 24) & 0x1f]
+      if (kind === undefined || kind === 'void') throw corrupt(`type ${offsets.length} is of an unknown kind`)
+      const { fixed = 0, each = 0 } = trailing[kind] ?? {}
+      offsets.push(at)
+      at += typeBytes + fixed + each * (info & 0xffff)
+    }
+    if (at !== this.#view.byteLength) throw corrupt('it ends within a type')
+    return offsets
+  }
+
+  #indexNames(): Map<string, number> {
+    const names = new Map<string, number>()
+    for (let id = 1; id < this.#offsets.length; id++) {
+      if (!['struct', 'union', 'enum', 'enum64', 'typedef'].includes(this.#kindOf(id))) continue
+      const name = this.#text(this.#view.getUint32(this.#offsetOf(id), true))
+      // A structure goes before a typedef of its name.
+      const known = names.get(name)
+      if (name !== '' && (known === undefined || this.#kindOf(known) === 'typedef')) names.set(name, id)
+    }
+    return names
+  }
+
+  #offsetOf(id: number): number {
+    const offset = id > 0 ? this.#offsets[id] : undefined
+    if (offset === undefined) throw corrupt(`there is no type ${id}`)
+    return offset
+  }
+
+  #kindOf(id: number): BtfKind {
+    return btfKinds[(this.#view.getUint32(this.#offsetOf(id) + 4, true) >>> 24) & 0x1f] as BtfKind
+  }
+
+  /** The third word of a type: its size, or the type that it is of. */
+  #sizeOrType(id: number): number {
+    return this.#view.getUint32(this.#offsetOf(id) + 8, true)
+  }
+
+  #array(id: number): { element: number; length: number } {
+    const at = this.#offsetOf(id) + typeBytes
+    return { element: this.#view.getUint32(at, true), length: this.#view.getUint32(at + 8, true) }
+  }
+
+  #text(at: number): string {
+    const end = this.#strings.indexOf(0, at)
+    if (at >= this.#strings.length || end < 0) throw corrupt('a name lies outside its strings')
+    return Buffer.from(this.#strings.buffer, this.#strings.byteOffset + at, end - at).toString('latin1')
+  }
+}
+
+const corrupt = (why: string): BackdoorsError => new BackdoorsError('KERNEL_DATA_CORRUPT', `The kernel's BTF cannot be read: ${why}.`, { field: 'BTF' })
