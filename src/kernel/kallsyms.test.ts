@@ -1,0 +1,66 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { isBackdoorsError } from '../errors.js'
+import { Random } from '../fabric/mock/random.js'
+import { damage } from '../region/testing/damage.js'
+import { Kallsyms, type KernelSymbol } from './kallsyms.js'
+import { packSymbols } from './testing/kallsyms-builder.js'
+
+const base = 0xffff_ffff_8100_0000n
+const symbols: readonly KernelSymbol[] = [
+  { name: 'cpu_number', type: 'A', address: 0x1_2340n },
+  { name: '_text', type: 'T', address: base },
+  { name: 'do_init_module', type: 't', address: base + 0x4567n },
+  { name: 'init_task', type: 'D', address: base + 0x181_0940n },
+  { name: `__long_${'x'.repeat(200)}`, type: 'b', address: base + 0x200_0000n },
+  { name: 'do_init_module', type: 't', address: base + 0x9000n },
+]
+
+describe('a kernel\'s symbols', () => {
+  const kallsyms = new Kallsyms(packSymbols(symbols, base))
+
+  it('are unpacked: names of tokens, long ones too, addresses by base and by themselves', () => {
+    expect([...kallsyms]).toEqual(symbols)
+    expect(kallsyms.size).toBe(symbols.length)
+  })
+
+  it('are found by name, the first of several', () => {
+    expect(kallsyms.find('init_task')).toEqual(symbols[3])
+    expect(kallsyms.find('do_init_module')).toEqual(symbols[2])
+    expect(kallsyms.find('Tinit_task')).toBeUndefined()
+  })
+
+  it('are found by address, as a stack trace needs it', () => {
+    expect(kallsyms.nearest(base + 0x4570n)).toEqual({ symbol: symbols[2], offset: 9n })
+    expect(kallsyms.nearest(0x10n)).toBeUndefined()
+  })
+})
+
+describe('damaged symbols', () => {
+  const sound = packSymbols(symbols, base)
+  it.each<[string, object]>([
+    ['no symbols', { count: 0 }],
+    ['more than any kernel has', { count: 1e9 }],
+    ['a count that is none', { count: NaN }],
+    ['more names than there are', { count: 7, offsets: new Uint8Array(28) }],
+    ['fewer addresses than names', { offsets: new Uint8Array(8) }],
+    ['an index that is cut off', { tokenIndex: new Uint8Array(100) }],
+    ['tokens without an end', { tokenTable: new Uint8Array(8).fill(65) }],
+    ['a name without length', { names: new Uint8Array(100) }],
+  ])('with %s are refused', (_what, spoilt) => {
+    expect(() => new Kallsyms({ ...sound, ...spoilt })).toThrow(expect.objectContaining({ code: 'KERNEL_DATA_CORRUPT', details: { field: 'kallsyms' } }))
+  })
+
+  it('give an error or symbols, never a crash or a hang', { timeout: 60_000 }, () => {
+    fc.assert(fc.property(fc.nat(), (number) => {
+      const random = new Random(number)
+      const tables = { ...sound, names: sound.names.slice(), tokenTable: sound.tokenTable.slice(), tokenIndex: sound.tokenIndex.slice(), offsets: sound.offsets.slice() }
+      for (let i = random.integer(1, 3); i > 0; i--) damage(random.pick([tables.names, tables.tokenTable, tables.tokenIndex, tables.offsets]), random)
+      try {
+        for (const { address } of new Kallsyms(tables)) expect(BigInt.asUintN(64, address)).toBe(address)
+      } catch (error) {
+        if (!isBackdoorsError(error, 'KERNEL_DATA_CORRUPT')) throw error
+      }
+    }), { numRuns: 10_000, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
+  })
+})
