@@ -1,7 +1,9 @@
 /** `rig test`: the hardware tests on soft-RoCE, first in one guest by itself, then from guest to guest. */
 
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ExitCode } from './errors.js';
+import { ExitCode, RigError } from './errors.js';
 import type { Guest } from './guest.js';
 import type { Machines } from './machines.js';
 
@@ -21,6 +23,33 @@ const vitest = [
 const peerProgram = [process.execPath, 'dist/hwtests/peer.js'];
 
 const testTimeoutMs = 600_000;
+
+/**
+ * The loopback tests with an addon that AddressSanitizer and UndefinedBehaviorSanitizer watch: the first report ends the
+ * process, and so fails the tests. Leaks are not looked for, as Node keeps much until it exits.
+ */
+export async function runSanitizedHwtests(machines: Machines, log: (line: string) => void): Promise<number> {
+  const folder = join('.cache', 'addon-address-verbs');
+  log('building the addon with sanitizers');
+  const build = spawnSync(process.execPath, ['addon/build.mjs', '--strict', '--sanitize=address,undefined', `--folder=${folder}`], { cwd: projectPath, encoding: 'utf8' });
+  if (build.status !== 0) throw new RigError(`the addon could not be built with sanitizers:\n${build.stderr}`);
+  const [guest] = await machines.boot(['sanitized'], { memoryMiB: 1536 });
+  log('hwtests, loopback, sanitized');
+  const passed = await passes(guest, {
+    BACKDOORS_ADDON_DIR: join(projectPath, folder, 'build', 'Release'),
+    LD_PRELOAD: ['libasan.so', 'libubsan.so'].map(libraryPath).join(':'),
+    ASAN_OPTIONS: 'detect_leaks=0:exitcode=66:detect_stack_use_after_return=1',
+    UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1:exitcode=66',
+  });
+  log(`hwtests, loopback, sanitized: ${passed ? 'passed' : 'FAILED'}`);
+  return passed ? ExitCode.ok : ExitCode.failed;
+}
+
+function libraryPath(name: string): string {
+  const path = spawnSync('gcc', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout?.trim() ?? '';
+  if (path.startsWith('/')) return path;
+  throw new RigError(`there is no ${name}: apt-get install gcc`);
+}
 
 /** Returns the exit code of the whole: tests that fail are no error of the rig's. */
 export async function runHwtests(machines: Machines, log: (line: string) => void): Promise<number> {

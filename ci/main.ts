@@ -4,7 +4,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { AcceleratorChoice } from './accelerator.js';
 import { DeadlineError, ExitCode, InterruptedError, messageOf, RigError, UsageError } from './errors.js';
-import { runHwtests } from './hwtests.js';
+import { runHwtests, runSanitizedHwtests } from './hwtests.js';
 import { withMachines, type Machines } from './machines.js';
 import type { ScenarioResult } from './scenario.js';
 import { scenarios } from './scenarios/index.js';
@@ -114,8 +114,9 @@ function buildProgram(setExitCode: (code: number) => void): Command {
     .exitOverride();
   withCommonOptions(program.command('test'), 900)
     .description('run hwtests in guests: loopback in one, then from guest to guest')
-    .action(async (options: CommonOptions) => {
-      setExitCode(await bounded(options, (machines) => runHwtests(machines, log)));
+    .option('--sanitize', 'the loopback tests with AddressSanitizer and UndefinedBehaviorSanitizer in the addon')
+    .action(async (options: CommonOptions & { sanitize?: boolean }) => {
+      setExitCode(await bounded(options, (machines) => (options.sanitize ? runSanitizedHwtests : runHwtests)(machines, log)));
     });
   withCommonOptions(program.command('run').argument('<scenario>', 'one of `rig list`'), 600)
     .description('run one scenario; the last line on standard output is its result as JSON')
