@@ -71,6 +71,8 @@ export class SessionWriter {
   readonly #stores = new Map<string, HeldStore>()
   readonly #barrier = new Int32Array(new SharedArrayBuffer(4))
   readonly #time = new Float64Array(1)
+  /** Signed: half of all unsigned ones would be made objects anew whenever they are handed on. */
+  readonly #seed: number
   /** By a session's position, on the node's monotonic clock; here and not in `Held`, where it could be a new object each time. */
   readonly #expiresAtMs: Float64Array
   readonly #freePositions: number[] = []
@@ -84,6 +86,7 @@ export class SessionWriter {
     this.#bytes = options.region
     this.#words = new Uint32Array(options.region.buffer, options.region.byteOffset, Math.floor(options.region.byteLength / 4))
     this.#expiresAtMs = new Float64Array(options.sessionsPerBox)
+    this.#seed = options.seed | 0
     this.#sequence = options.sequenceFloor
     const used = this.#takeOver()
     this.#nextPosition = used.next
@@ -205,7 +208,7 @@ export class SessionWriter {
 
   #decode(slot: Slot, bytes: number): SessionVersion | undefined {
     const start = this.#options.heapOffset + slot.offset
-    return decodeRecord(this.#bytes.subarray(start, start + bytes), this.#options.seed)
+    return decodeRecord(this.#bytes.subarray(start, start + bytes), this.#seed)
   }
 
   #fail(code: ErrorCode, why: string, store: HeldStore, id: string): BackdoorsError {
@@ -296,7 +299,7 @@ export class SessionWriter {
     }
     this.#bytes.set(payload, start + record.headerBytes + held.prefix.length)
     const checked = record.headerBytes + held.prefix.length + payload.length - 4
-    words[word] = crc32c(this.#bytes, start + 4, checked, this.#options.seed)
+    words[word] = crc32c(this.#bytes, start + 4, checked, this.#seed)
   }
 
   #publish(store: HeldStore, held: Held, recordBytes: number): void {
@@ -327,7 +330,7 @@ export class SessionWriter {
     words[word + 4] = flags
     words[word + 5] = recordBytes
     words[word + 6] = sequence >>> 0
-    words[word + 7] = shortCrc32c(this.#bytes, start, indexEntry.crc, this.#options.seed)
+    words[word + 7] = shortCrc32c(this.#bytes, start, indexEntry.crc, this.#seed)
   }
 
   /** Takes over what stands in the box. @returns the slots in use, and the first entry never used */
