@@ -26,7 +26,8 @@ export interface QemuOptions {
 /**
  * `-erms,-fsrm`: emulated `rep movsb` tears aligned 8-byte copies, and the kernel's memcpy, which soft-RoCE uses, takes it
  * where ERMS is offered. `-pku`: V8 uses protection keys where they are, and under emulation each switch from a process
- * that does costs a flush of the TLB, which makes a read in Node some five times slower. `maxcpus=2`: a strictly single-CPU guest drops barriers and locked operations.
+ * that does costs a flush of the TLB, which makes a read in Node some five times slower. `maxcpus=2`: a strictly single-CPU
+ * guest drops barriers and locked operations.
  */
 function machineArguments(options: QemuOptions): string[] {
   const accelerator = options.accelerator === 'tcg' ? 'tcg,thread=multi' : 'kvm';

@@ -105,6 +105,7 @@ export class PeerWatcher {
     this.#recovering.add(run)
     void run.finally(() => this.#recovering.delete(run))
   }
+
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
   #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
     const timer = setTimeout(() => {

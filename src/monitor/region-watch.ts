@@ -59,7 +59,7 @@ export class RegionWatch {
     return this.#watch.state
   }
 
-  /** Has the node's daemon ended in order, and lends its memory still, or again by another process? */
+  /** Has the node's daemon ended in order? On shm its region can still be read then. */
   get hasLeft(): boolean {
     return this.#directory[0]?.state === 'closed'
   }

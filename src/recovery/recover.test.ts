@@ -313,3 +313,17 @@ describe('a recovery', () => {
     victim.close()
   })
 })
+
+describe('sessions that found no room', () => {
+  it.each([[0, 'announced'], [1, 'adopted']] as const)('%i of them leave the claim at %s, for the memory they are in is needed still', async (refused, step) => {
+    const simulation = new Simulation(1)
+    const victim = new Victim(simulation, 'a')
+    const recoverer = new Recoverer(1)
+    const options = recoverer.options(victim, simulation, { kind: 'node' })
+    await simulation.settle(recoverer.run({ ...options, adopt: async (sessions) => ({ adopted: sessions.length - refused, known: 0, refused }) }))
+    expect(recoverer.report).toMatchObject({ outcome: 'announced', refused })
+    expect(recoverer.announced).toBe(true)
+    expect(decodeClaim(new ControlWords(victim.region).claim('node'))?.step).toBe(step)
+    victim.close()
+  })
+})
