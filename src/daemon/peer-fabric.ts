@@ -12,8 +12,8 @@ export interface PeerLink {
   readonly sampling: RemoteMemory
   /** The idle spare, kept for recovery. */
   readonly recovery: RemoteMemory
-  /** @param unreachableForUs how long this link's reads have failed by now; 0 where they succeed */
-  control(unreachableForUs: number): ControlConnection
+  /** @param knownForUs how long ago this link's reads were found to fail; undefined where they succeed */
+  control(knownForUs: number | undefined): ControlConnection
   /** Makes this link anew, where the daemon at the other end answers but its memory does not. */
   renew(): void
   close(): Promise<void>

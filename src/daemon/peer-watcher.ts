@@ -74,7 +74,7 @@ export class PeerWatcher {
       intervalUs,
       unreachableAfterUs: unreachableAfterMs * 1000,
       refreshMs,
-      controlConnection: (unreachableForUs) => link.control(unreachableForUs),
+      controlConnection: (knownForUs) => link.control(knownForUs),
       nowUs: () => memoryAddon().monotonicUs(),
       every: (ms, run) => {
         const timer = setInterval(run, ms).unref()

@@ -211,9 +211,10 @@ class VerbsLink implements PeerLink {
     private readonly connection: EnrolledConnection,
   ) {}
 
-  control(unreachableForUs: number): ControlConnection {
+  /** Only the answer to a ping that was sent after the reads were known to fail says that the machine outlives them. */
+  control(knownForUs: number | undefined): ControlConnection {
     if (this.#lost) return this.#lost
-    return unreachableForUs === 0 || this.connection.lastHeardAgoMs * 1000 < unreachableForUs ? 'answers' : 'unheard'
+    return knownForUs === undefined || this.connection.answeredAgoMs * 1000 < knownForUs ? 'answers' : 'unheard'
   }
 
   lost(control: ControlConnection): void {

@@ -21,8 +21,8 @@ export interface RegionWatchOptions {
   readonly unreachableAfterUs: number
   /** How often the directory is read for servers that came or went, in milliseconds. */
   readonly refreshMs: number
-  /** @param unreachableForUs how long reads have failed by now; 0 where they succeed */
-  readonly controlConnection: (unreachableForUs: number) => ControlConnection
+  /** @param knownForUs how long ago reads were found to fail; undefined where they succeed */
+  readonly controlConnection: (knownForUs: number | undefined) => ControlConnection
   readonly nowUs: () => number
   /** `setInterval`, or simulated time's. Returns what cancels it. */
   readonly every: (ms: number, run: () => void) => () => void
@@ -45,7 +45,7 @@ export class RegionWatch {
   #sampled: readonly Sampled[] = []
   #refreshing: Promise<void> | undefined
   #again = false
-  #unreachable: { readonly status: string; readonly sinceUs: number } | undefined
+  #unreachable: { readonly status: string; readonly atUs: number } | undefined
   #closed = false
 
   constructor(options: RegionWatchOptions) {
@@ -81,7 +81,7 @@ export class RegionWatch {
     const osSensor = sensors.find(({ box }) => box === 0)?.observed
     const unreachable = reachable ? undefined : this.#unreachable
     const status = unreachable === undefined ? {} : { status: unreachable.status }
-    const control = this.#options.controlConnection(unreachable === undefined ? 0 : this.#options.nowUs() - unreachable.sinceUs)
+    const control = this.#options.controlConnection(unreachable && this.#options.nowUs() - unreachable.atUs)
     return { reachable, ...status, control, osSensor, boxes }
   }
 
@@ -150,7 +150,7 @@ export class RegionWatch {
   #onEvent(event: WatchEvent): void {
     if (this.#closed) return
     if (event.kind === 'unreachable') {
-      this.#unreachable = { status: event.status, sinceUs: event.sinceUs }
+      this.#unreachable = { status: event.status, atUs: event.atUs }
       this.#judge()
       return
     }

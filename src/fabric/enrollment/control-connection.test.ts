@@ -75,6 +75,22 @@ describe('keep-alive', () => {
     await eventually(() => expect([here.roundTripMs, there.roundTripMs]).toEqual([0, 0]))
   })
 
+  test('an answer speaks for the time when it was asked for, not for when it was read', async () => {
+    expect(here.answeredAgoMs).toBe(Infinity)
+    hereClock.advance(1000)
+    hereClock.advance(400)
+    await eventually(() => expect(here.answeredAgoMs).toBe(400))
+    expect(here.roundTripMs).toBe(400)
+  })
+
+  test('time in which this process did not run makes no answer younger', async () => {
+    const socket = await rawPeer()
+    socket.pause()
+    thereClock.leap(60_000)
+    expect(there.answeredAgoMs).toBe(Infinity)
+    socket.destroy()
+  })
+
   test('a peer that is heard is not silent, however long it lasts', async () => {
     for (let round = 0; round < 10; round += 1) {
       // As the peer's side is moved on its pings come, and are heard before this side's time goes on.

@@ -42,7 +42,9 @@ export class ControlConnection {
   #ticker: Timer | undefined
   #saidBye: { readonly reason: string } | undefined
   #pingId = 0
-  #pingSentMs = 0
+  /** When each unanswered ping was sent; as many as fit in the time after which the peer counts as silent. */
+  readonly #unanswered = new Map<number, number>()
+  #answeredMs = -Infinity
   #roundTripMs: number | undefined
 
   constructor(options: ControlConnectionOptions) {
@@ -64,9 +66,12 @@ export class ControlConnection {
     return this.#roundTripMs
   }
 
-  /** Since anything came from the peer, in milliseconds. */
-  get lastHeardAgoMs(): number {
-    return this.#options.clock.nowMs() - this.#heardMs
+  /**
+   * How long ago the latest ping was sent that the peer has answered, in milliseconds; Infinity before the first. The
+   * peer ran at some time since then: an answer that was late, or lay unread here, makes it look no younger.
+   */
+  get answeredAgoMs(): number {
+    return this.#options.clock.nowMs() - this.#answeredMs
   }
 
   /** Where the peer speaks from. */
@@ -136,8 +141,7 @@ export class ControlConnection {
       case 'ping':
         return this.#send({ type: 'pong', id: message.id })
       case 'pong':
-        if (message.id === this.#pingId) this.#roundTripMs = this.#options.clock.nowMs() - this.#pingSentMs
-        return
+        return this.#onPong(message.id)
       case 'bye':
         return this.#end('closed-orderly', 'peer', message.reason)
       case 'request':
@@ -146,6 +150,14 @@ export class ControlConnection {
       case 'response':
         return this.#requests.onResponse(message)
     }
+  }
+
+  #onPong(id: number): void {
+    const sentMs = this.#unanswered.get(id)
+    if (sentMs === undefined) return
+    this.#answeredMs = sentMs
+    this.#roundTripMs = this.#options.clock.nowMs() - sentMs
+    for (const [earlier, earlierMs] of this.#unanswered) if (earlierMs <= sentMs) this.#unanswered.delete(earlier)
   }
 
   #send(message: ControlMessage): void {
@@ -172,7 +184,7 @@ export class ControlConnection {
     const silentMs = nowMs - this.#heardMs
     if (silentMs >= limits.silentAfterMs) return this.#end('silent', 'peer', `nothing was heard of ${this.peer} for ${Math.round(silentMs)} ms`)
     this.#pingId = (this.#pingId + 1) % 0x1_0000_0000
-    this.#pingSentMs = nowMs
+    this.#unanswered.set(this.#pingId, nowMs)
     this.#send({ type: 'ping', id: this.#pingId })
     if (this.#closure === undefined) this.#scheduleTick()
   }
