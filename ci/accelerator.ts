@@ -35,7 +35,7 @@ export async function chooseAccelerator(choice: AcceleratorChoice, files: BootFi
 /** Whether a kernel reaches user space within `patienceMs`. Its console stays in the run's folder. */
 export async function bootsKernel(accelerator: Accelerator, files: BootFiles, patienceMs: number): Promise<boolean> {
   const consolePath = join(files.runPath, `probe-${accelerator}.console.log`);
-  const qemu = await QemuProcess.start({ ...files, accelerator, consolePath, memoryMiB: 256, settings: { probe: '1' } });
+  const qemu = await QemuProcess.start({ ...files, accelerator, consolePath, memoryMiB: 256, cpus: 1, settings: { probe: '1' } });
   await Promise.race([qemu.exited, sleep(patienceMs, undefined, { ref: false })]);
   await qemu.kill();
   return (await readFile(consolePath, 'utf8').catch(() => '')).includes(userSpaceMarker);

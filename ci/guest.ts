@@ -14,7 +14,7 @@ import { deferred } from './deferred.js';
 import { GuestBootError, messageOf } from './errors.js';
 import type { CommandResult, GuestProcess } from './guest-process.js';
 import { requireTools } from './host-tools.js';
-import { QemuProcess, type Accelerator } from './qemu.js';
+import { QemuProcess, type Accelerator, type QemuOptions } from './qemu.js';
 import { Qmp } from './qmp.js';
 import type { EthernetSwitch } from './switch.js';
 
@@ -25,6 +25,12 @@ export interface GuestOptions {
   readonly number: number;
   /** Defaults to 512. */
   readonly memoryMiB?: number;
+  /** 1 or 2; defaults to 1. */
+  readonly cpus?: number;
+  /** Its RAM is this file, so that a NIC machine, or the rig, can read it; the file's owner removes it. */
+  readonly ramPath?: string;
+  /** The RAM file of the guest that this one is the NIC machine of. */
+  readonly hostRam?: { readonly path: string; readonly mebibytes: number };
   /** How long it may take until its agent answers; defaults to 120 s, for slow machines under load. */
   readonly bootTimeoutMs?: number;
 }
@@ -47,6 +53,9 @@ export interface ExecOptions extends SpawnOptions {
   /** Given to the command as its standard input. */
   readonly input?: Uint8Array | string;
 }
+
+/** Of a guest whose options say nothing else. */
+const defaultMemoryMiB = 512;
 
 /** A string is run by `sh -c`; a list is run as it is, so that its pid is the program's own. */
 export type Command = string | readonly string[];
@@ -92,8 +101,8 @@ export class Guest {
     connections.catch(() => undefined); // abandoned when QEMU cannot be started
     const { rdma } = await requireTools(['rdma']);
     const consolePath = join(host.runPath, `${options.name}.console.log`);
-    const settings = { name: options.name, address: ip, node: process.execPath, agent: agentPath, rdma };
-    const qemu = await QemuProcess.start({ ...host, link, settings, consolePath, memoryMiB: options.memoryMiB ?? 512 });
+    const settings = { name: options.name, address: ip, node: process.execPath, agent: agentPath, rdma, nic: options.hostRam === undefined ? '0' : '1' };
+    const qemu = await QemuProcess.start({ ...host, link, settings, consolePath, ...machineOf(options) });
     try {
       const ended = qemu.exited.then(({ reason }) => Promise.reject(new Error(reason)));
       const patience = AbortSignal.timeout(options.bootTimeoutMs ?? 120_000);
@@ -172,6 +181,10 @@ export class Guest {
     child.endInput();
     return child;
   }
+}
+
+function machineOf({ memoryMiB = defaultMemoryMiB, cpus = 1, ramPath, hostRam }: GuestOptions): Pick<QemuOptions, 'memoryMiB' | 'cpus' | 'ramPath' | 'hostRam'> {
+  return { memoryMiB, cpus, ...(ramPath === undefined ? {} : { ramPath }), ...(hostRam === undefined ? {} : { hostRam }) };
 }
 
 /** The rig listens and QEMU connects, so there is nothing to poll for and no byte of the guest's is lost. */

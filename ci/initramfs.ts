@@ -20,6 +20,9 @@ const wantedModules = [
   'crc32c_generic', 'crc32_generic', 'ib_uverbs', 'rdma_ucm', 'rdma_rxe',
 ]; // prettier-ignore
 
+/** What a NIC machine needs besides, to have another guest's RAM as a DAX device. */
+const nicMachineModules = ['libnvdimm', 'nfit', 'nd_pmem', 'device_dax', 'dax_pmem'];
+
 const applets = ['sh', 'mount', 'mkdir', 'insmod', 'cat', 'cp', 'ln', 'ip', 'hostname', 'sleep', 'poweroff', 'switch_root'];
 
 /** Printed by the guest's kernel console as soon as user space runs; {@link ../accelerator} waits for it. */
@@ -42,6 +45,7 @@ exec </dev/console >/dev/console 2>&1
 echo "${userSpaceMarker}"
 [ "$(setting probe)" = 1 ] && poweroff -f
 for module in $(cat /modules/order); do insmod "/modules/$module" || give_up "cannot load $module"; done
+[ "$(setting nic)" = 1 ] && for module in $(cat /modules/nic); do insmod "/modules/$module" || give_up "cannot load $module"; done
 mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro,msize=524288 root /lower || give_up "cannot mount the host's root"
 mount -t tmpfs -o size=75% upper /upper
 mkdir /upper/data /upper/work
@@ -87,19 +91,22 @@ $bb poweroff -f
 export async function buildInitramfs(kernel: Kernel): Promise<Buffer> {
   const { busybox } = await requireTools(['busybox']);
   const modules = await modulesInLoadOrder(kernel, wantedModules);
+  const ofNicMachines = (await modulesInLoadOrder(kernel, nicMachineModules)).filter((path) => !modules.includes(path));
   const folders = ['bin', 'dev', 'proc', 'sys', 'lower', 'upper', 'root', 'modules'];
   const entries: CpioEntry[] = folders.map((path) => ({ path, kind: 'folder' }));
   entries.push({ path: 'dev/console', kind: 'character-device', major: 5, minor: 1 });
   entries.push({ path: 'bin/busybox', kind: 'file', content: await staticBusybox(busybox), executable: true });
   for (const applet of applets) entries.push({ path: `bin/${applet}`, kind: 'link', target: 'busybox' });
   entries.push(text('init', firstScript), text('second', secondScript));
-  entries.push(text('modules/order', `${modules.map((path) => basename(path)).join('\n')}\n`));
-  for (const path of modules) {
+  entries.push(text('modules/order', lines(modules)), text('modules/nic', lines(ofNicMachines)));
+  for (const path of [...modules, ...ofNicMachines]) {
     const content = await readFile(join(kernel.modulesPath, path));
     entries.push({ path: `modules/${basename(path)}`, kind: 'file', content, executable: false });
   }
   return cpioArchive(entries);
 }
+
+const lines = (paths: readonly string[]): string => `${paths.map((path) => basename(path)).join('\n')}\n`;
 
 function text(path: string, content: string): CpioEntry {
   return { path, kind: 'file', content: Buffer.from(content), executable: true };

@@ -12,6 +12,12 @@ export interface QemuOptions {
   /** Settings for the scripts in the initramfs; see {@link ./initramfs}. */
   readonly settings: Readonly<Record<string, string>>;
   readonly memoryMiB: number;
+  /** Processors; 2 at most. */
+  readonly cpus: number;
+  /** Its RAM is this file, shared with whoever maps it; by default it is QEMU's own. */
+  readonly ramPath?: string;
+  /** Makes it a NIC machine: another guest's RAM file, as a persistent memory module of this guest. */
+  readonly hostRam?: { readonly path: string; readonly mebibytes: number };
   /** The kernel's console goes to this file. */
   readonly consolePath: string;
   /** Sockets on which the rig listens, and what the network card is called on the wire. */
@@ -33,11 +39,21 @@ function machineArguments(options: QemuOptions): string[] {
   const accelerator = options.accelerator === 'tcg' ? 'tcg,thread=multi' : 'kvm';
   return [
     '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
-    '-accel', accelerator, '-cpu', 'max,-erms,-fsrm,-pku', '-smp', '1,maxcpus=2', '-m', `${options.memoryMiB}M`,
+    '-accel', accelerator, '-cpu', 'max,-erms,-fsrm,-pku', '-smp', `${options.cpus},maxcpus=2`,
+    ...memoryArguments(options),
     '-kernel', options.kernelPath, '-initrd', options.initramfsPath, '-append', kernelCommandLine(options.settings),
     '-chardev', `file,id=console,path=${escaped(options.consolePath)}`, '-serial', 'chardev:console',
   ]; // prettier-ignore
 }
+
+function memoryArguments({ memoryMiB, ramPath, hostRam }: QemuOptions): string[] {
+  const own = ramPath === undefined ? [] : [...ramFile('ram', ramPath, memoryMiB), '-machine', 'memory-backend=ram'];
+  if (hostRam === undefined) return ['-m', `${memoryMiB}M`, ...own];
+  const module = [...ramFile('host', hostRam.path, hostRam.mebibytes), '-device', 'nvdimm,memdev=host,id=host-ram'];
+  return ['-machine', 'nvdimm=on', '-m', `${memoryMiB}M,slots=2,maxmem=${memoryMiB + hostRam.mebibytes + 1024}M`, ...own, ...module];
+}
+
+const ramFile = (id: string, path: string, mebibytes: number): string[] => ['-object', `memory-backend-file,id=${id},size=${mebibytes}M,mem-path=${escaped(path)},share=on`];
 
 function linkArguments({ monitorSocket, agentSocket, networkSocket, macAddress }: NonNullable<QemuOptions['link']>): string[] {
   return [

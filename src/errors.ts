@@ -94,6 +94,8 @@ export const errorCodes = [
   'ANNOUNCE_FAILED',
   // a kernel's memory
   'NOT_MAPPED',
+  'KERNEL_NOT_FOUND',
+  'KERNEL_UNSUPPORTED',
   'KERNEL_DATA_CORRUPT',
   // the daemon
   'DAEMON_UNAVAILABLE',

@@ -22,6 +22,8 @@ export class PhysicalMemory {
   readonly memory: RemoteMemory
   /** By physical address. */
   readonly spans: readonly RamSpan[]
+  /** What has been read so far: pieces, each an operation on the lent memory, and their bytes. */
+  readonly cost = { operations: 0, bytes: 0 }
 
   /**
    * @param spans the machine's address map; they must not overlap, and lie in the lent memory
@@ -57,7 +59,10 @@ export class PhysicalMemory {
       if (located) return located
       throw new BackdoorsError('OUT_OF_RANGE', `${range.length} bytes at physical address 0x${range.physical.toString(16)}: ${this.memory.peer} has no RAM there`, { peer: this.memory.peer, offset: range.physical, length: range.length })
     })
-    const read = await this.memory.readMany(pieces.flat())
+    const wanted = pieces.flat()
+    this.cost.operations += wanted.length
+    for (const { length } of wanted) this.cost.bytes += length
+    const read = await this.memory.readMany(wanted)
     let next = 0
     return pieces.map((parts) => {
       const found = read.slice(next, (next += parts.length))

@@ -57,6 +57,17 @@ export class Vmcoreinfo {
     return text !== undefined && /^-?(0x[0-9a-f]{1,16}|\d{1,20})$/i.test(text) ? signed(text) : undefined
   }
 
+  /** `PAGESIZE`, in bytes. */
+  get pageBytes(): number | undefined {
+    return count(this.#values.get('PAGESIZE'))
+  }
+
+  /** `BUILD-ID`: the same for every boot of one kernel. In hexadecimal. */
+  get buildId(): string | undefined {
+    const text = this.#values.get('BUILD-ID')
+    return text !== undefined && /^[0-9a-f]{16,64}$/.test(text) ? text : undefined
+  }
+
   /** `KERNELOFFSET`: how far the kernel was moved from where it was linked to (KASLR). */
   get kernelOffset(): bigint | undefined {
     const text = this.#values.get('KERNELOFFSET')
