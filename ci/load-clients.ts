@@ -14,6 +14,8 @@ export interface LoadArguments {
   readonly servers: readonly ServerAddress[]
   /** Sessions, all made at the first server. */
   readonly sessions: number
+  /** What the names of the sessions begin with; `s` by default. */
+  readonly prefix?: string
   readonly seed: number
   readonly thinkMs: number
   readonly silenceMs: number
@@ -35,9 +37,9 @@ export interface LoadJudgement {
 const patienceMs = 20_000
 const say = (event: object): void => void process.stdout.write(`${JSON.stringify(event)}\n`)
 
-async function main({ servers, sessions, seed, thinkMs, silenceMs }: LoadArguments): Promise<void> {
+async function main({ servers, sessions, prefix = 's', seed, thinkMs, silenceMs }: LoadArguments): Promise<void> {
   const random = new Random(seed)
-  const ledgers = Array.from({ length: sessions }, (_, i) => new SessionLedger(`s${i}`))
+  const ledgers = Array.from({ length: sessions }, (_, i) => new SessionLedger(`${prefix}${i}`))
   let recovered = 0
   const clients = ledgers.map((ledger, i) =>
     new SessionClient({
@@ -59,7 +61,8 @@ async function main({ servers, sessions, seed, thinkMs, silenceMs }: LoadArgumen
     if (word === 'stop') break
   }
   await Promise.all(clients.map((client) => client.stop(patienceMs)))
-  for (const ledger of ledgers) ledger.audit(await holdersOf(ledger.session, servers, silenceMs))
+  // Side by side: a machine that is gone lets each of the questions wait for its whole time.
+  await Promise.all(ledgers.map(async (ledger) => ledger.audit(await holdersOf(ledger.session, servers, silenceMs))))
   const findings = ledgers.flatMap((ledger) => ledger.findings.map(({ what }) => what))
   const count = (violation: (typeof violations)[number]): number => ledgers.filter((ledger) => ledger.has(violation)).length
   const judgement: LoadJudgement = {

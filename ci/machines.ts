@@ -2,7 +2,7 @@
 
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { chooseAccelerator, type AcceleratorChoice } from './accelerator.js';
 import { Guest, type GuestHost, type GuestOptions } from './guest.js';
 import { requireTools } from './host-tools.js';
@@ -20,6 +20,7 @@ export interface MachinesOptions {
 export class Machines {
   private readonly booting: Promise<Guest>[] = [];
   private readonly closing = new AbortController();
+  private readonly ramFiles = new Set<string>();
   private count = 0;
 
   private constructor(
@@ -73,11 +74,19 @@ export class Machines {
     return (await Promise.all(booting)) as { [Index in keyof Names]: Guest };
   }
 
+  /** In memory, as RAM ought to be; gone when the machines are. */
+  ramFile(name: string): string {
+    const path = join('/dev/shm', `${basename(this.runPath)}-${name}.ram`);
+    this.ramFiles.add(path);
+    return path;
+  }
+
   /** Ends all guests, those that are still booting too, and returns when no QEMU is left. */
   async close(): Promise<void> {
     this.closing.abort();
     const ends = this.booting.map((booting) => booting.then((guest) => guest.close()));
     await Promise.allSettled(ends);
+    for (const path of this.ramFiles) await rm(path, { force: true });
     this.host.network.close();
   }
 }

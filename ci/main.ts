@@ -63,7 +63,7 @@ async function runScenario(name: string, options: CommonOptions & { json?: boole
     result = await bounded(options, (machines) => {
       accelerator = machines.accelerator;
       const { network, runPath } = machines;
-      return scenario.run({ boot: machines.boot.bind(machines), network, runPath, trials: options.trials, log });
+      return scenario.run({ boot: machines.boot.bind(machines), ramFile: machines.ramFile.bind(machines), network, runPath, trials: options.trials, log });
     });
     exitCode = result.ok ? ExitCode.ok : ExitCode.failed;
   } catch (error) {

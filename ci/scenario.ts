@@ -15,6 +15,8 @@ export interface ScenarioContext {
     names: Names,
     options?: Omit<GuestOptions, 'name' | 'number'>,
   ) => Promise<{ [Index in keyof Names]: Guest }>;
+  /** A path for a guest's RAM file, removed when the run ends. */
+  readonly ramFile: (name: string) => string;
   readonly network: EthernetSwitch;
   /** How often to repeat what is measured. */
   readonly trials: number;

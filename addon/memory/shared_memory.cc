@@ -6,6 +6,8 @@
 
 #include <cerrno>
 
+#include "pinned_frames.h"
+
 namespace backdoors::memory {
 
 namespace {
@@ -56,6 +58,7 @@ Napi::Function SharedMemory::Define(Napi::Env env) {
                          InstanceAccessor<&SharedMemory::Fd>("fd"),
                          InstanceAccessor<&SharedMemory::Pages>("pages"),
                          InstanceMethod<&SharedMemory::Pin>("pin"),
+                         InstanceMethod<&SharedMemory::PinFrames>("pinFrames"),
                          InstanceMethod<&SharedMemory::LockBytes>("lockBytes"),
                          InstanceMethod<&SharedMemory::UnlockBytes>("unlockBytes"),
                          InstanceMethod<&SharedMemory::IsLocked>("isLocked"),
@@ -120,6 +123,7 @@ bool SharedMemory::MakeBuffer(napi_env env, napi_value* buffer) {
 
 void SharedMemory::CloseResource() noexcept {
   locks_.Close();
+  ring_.Reset();
   fd_.Reset();
   mapping_ = nullptr;
   buffer_.Reset();
@@ -153,6 +157,17 @@ Napi::Value SharedMemory::Pin(const Napi::CallbackInfo& info) {
   if (mlock(mapping_->data(), mapping_->mapped_length()) == 0) return info.Env().Null();
   const int error = errno;
   return Napi::String::New(info.Env(), "mlock of " + std::to_string(mapping_->mapped_length()) + " bytes: " +
+                                           ErrnoText(error) + "; the limit on locked memory (ulimit -l) is " +
+                                           MemlockLimit());
+}
+
+Napi::Value SharedMemory::PinFrames(const Napi::CallbackInfo& info) {
+  if (!CheckOpen(info.Env())) return {};
+  if (ring_) return info.Env().Null();
+  const char* call = "";
+  const int error = memory::PinFrames(mapping_->data(), mapping_->mapped_length(), &ring_, &call);
+  if (error == 0) return info.Env().Null();
+  return Napi::String::New(info.Env(), std::string(call) + " of " + std::to_string(mapping_->mapped_length()) + " bytes: " +
                                            ErrnoText(error) + "; the limit on locked memory (ulimit -l) is " +
                                            MemlockLimit());
 }

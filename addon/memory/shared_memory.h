@@ -32,6 +32,7 @@ class SharedMemory : public Wrapped<SharedMemory> {
   Napi::Value Fd(const Napi::CallbackInfo& info);
   Napi::Value Pages(const Napi::CallbackInfo& info);
   Napi::Value Pin(const Napi::CallbackInfo& info);
+  Napi::Value PinFrames(const Napi::CallbackInfo& info);
   Napi::Value LockBytes(const Napi::CallbackInfo& info);
   void UnlockBytes(const Napi::CallbackInfo& info);
   Napi::Value IsLocked(const Napi::CallbackInfo& info);
@@ -40,6 +41,8 @@ class SharedMemory : public Wrapped<SharedMemory> {
   std::string path_;
   FileDescriptor fd_;
   ByteLocks locks_;
+  // Open while the pages are pinned to their frames.
+  FileDescriptor ring_;
   // Null once closed.
   std::shared_ptr<Mapping> mapping_;
   Napi::Reference<Napi::ArrayBuffer> buffer_;

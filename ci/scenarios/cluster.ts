@@ -10,10 +10,10 @@ import type { LoadArguments, LoadJudgement } from '../load-clients.js'
 import type { ScenarioContext } from '../scenario.js'
 
 /** A compiled program of the project's, as host and guests both see it: this file runs as `dist/ci/scenarios/cluster.js`. */
-const program = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
-const daemonPort = 7471
+export const program = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+export const daemonPort = 7471
 const serverPort = 7480
-const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
+export const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
 
 /**
  * Emulated processors are some ten times slower than real ones, and answer each read themselves: so these are longer
@@ -85,9 +85,7 @@ export interface ClusterNode {
 /** Boots a guest for each name, and starts a daemon and a server in each; every node watches all others. */
 export async function startCluster<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<{ [Index in keyof Names]: ClusterNode }> {
   const guests = await context.boot(names, { memoryMiB: 768 })
-  const keys = join(context.runPath, 'keys')
-  await initAuthority(keys, { cluster: 'rig' })
-  for (const name of names) await issueNode(keys, name)
+  const keys = await makeKeys(context, names)
   const nodes = await Promise.all(names.map((name, i) => startNode(context, name, guests[i] as Guest, names, guests, keys)))
   context.log('daemons and servers run')
   await Promise.all(nodes.flatMap(({ name, daemonLog }) =>
@@ -98,32 +96,54 @@ export async function startCluster<const Names extends readonly string[]>(contex
 }
 
 async function startNode(context: ScenarioContext, name: string, guest: Guest, names: readonly string[], guests: readonly Guest[], keys: string): Promise<ClusterNode> {
+  const peers = names.flatMap((peer, i) => (peer === name ? [] : [{ name: peer, host: (guests[i] as Guest).ip, port: daemonPort }]))
+  const daemon = await startDaemon(context, guest, { ...rigConfig(name, peers.length), ...overVerbs(name, guest, keys), peers })
+  return { name, guest, ...daemon, ...(await startServer(name, guest)) }
+}
+
+/** Geometry and times of every daemon of the rig. */
+export const rigConfig = (node: string, watched: number): DaemonConfigInput => ({
+  node, cluster: 'rig', log: 'info',
+  region: { path: regionOf(node), boxes: 4, sensorsPerBox: 8, sessionsPerBox: 2048, heapBytes: 8 << 20 },
+  watch: { peers: watched, intervalUs: rigTimes.intervalMs * 1000, osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: rigTimes.refreshMs },
+})
+
+export const overVerbs = (node: string, { ip }: Guest, keys: string): Pick<DaemonConfigInput, 'fabric' | 'verbs' | 'keys' | 'listen'> => ({
+  fabric: 'verbs', verbs: { device: 'rxe0' }, keys: join(keys, 'nodes', node), listen: { host: ip, port: daemonPort },
+})
+
+/** Makes the cluster's authority, and a certificate for each name. @returns their folder */
+export async function makeKeys(context: ScenarioContext, names: readonly string[]): Promise<string> {
+  const keys = join(context.runPath, 'keys')
+  await initAuthority(keys, { cluster: 'rig' })
+  for (const name of names) await issueNode(keys, name)
+  return keys
+}
+
+export async function startDaemon(context: ScenarioContext, guest: Guest, config: DaemonConfigInput): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
   const folder = join(context.runPath, 'configs')
   mkdirSync(folder, { recursive: true })
-  const configPath = join(folder, `${name}.json`)
-  const peers = names.flatMap((peer, i) => (peer === name ? [] : [{ name: peer, host: (guests[i] as Guest).ip, port: daemonPort }]))
-  const config: DaemonConfigInput = {
-    node: name, cluster: 'rig', fabric: 'verbs', verbs: { device: 'rxe0' }, keys: join(keys, 'nodes', name),
-    region: { path: regionOf(name), boxes: 4, sensorsPerBox: 8, sessionsPerBox: 2048, heapBytes: 8 << 20 },
-    listen: { host: guest.ip, port: daemonPort }, peers, log: 'info',
-    watch: { peers: names.length - 1, intervalUs: rigTimes.intervalMs * 1000, osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: rigTimes.refreshMs },
-  }
+  const configPath = join(folder, `${guest.name}.json`)
   writeFileSync(configPath, JSON.stringify(config))
   const daemon = await guest.spawn([process.execPath, program('src/cli/main.js'), 'daemon', '--config', configPath, '--json'])
   const daemonLog = new EventLog(daemon)
-  await daemonLog.until(`daemon of ${name}`, ({ event }) => event === 'listening')
-  const serverArguments = { node: name, region: regionOf(name), host: guest.ip, port: serverPort, deadlineMs: rigTimes.serverDeadlineMs }
+  await daemonLog.until(`daemon of ${config.node}`, ({ event }) => event === 'listening')
+  return { daemon, daemonLog }
+}
+
+export async function startServer(node: string, guest: Guest): Promise<Pick<ClusterNode, 'server' | 'serverLog'>> {
+  const serverArguments = { node, region: regionOf(node), host: guest.ip, port: serverPort, deadlineMs: rigTimes.serverDeadlineMs }
   const server = await guest.spawn([process.execPath, program('src/cli/demo/server.js'), JSON.stringify(serverArguments)])
   const serverLog = new EventLog(server)
-  await serverLog.until(`server of ${name}`, ({ event }) => event === 'serving')
-  return { name, guest, daemon, daemonLog, server, serverLog }
+  await serverLog.until(`server of ${node}`, ({ event }) => event === 'serving')
+  return { server, serverLog }
 }
 
 /** Clients in one guest; their sessions are made at `home`. Resolves when all are made. */
-export async function startClients(at: ClusterNode, home: ClusterNode, others: readonly ClusterNode[], sessions: number): Promise<{ process: GuestProcess; log: EventLog }> {
+export async function startClients(at: ClusterNode, home: ClusterNode, others: readonly ClusterNode[], sessions: number, load: Partial<LoadArguments> = {}): Promise<{ process: GuestProcess; log: EventLog }> {
   const args: LoadArguments = {
     servers: [home, ...others].map(({ name, guest }) => ({ node: name, host: guest.ip, port: serverPort })),
-    sessions, seed: 1, thinkMs: 1000, silenceMs: rigTimes.silenceMs,
+    sessions, seed: 1, thinkMs: 1000, silenceMs: rigTimes.silenceMs, ...load,
   }
   const process_ = await at.guest.spawn([process.execPath, program('ci/load-clients.js'), JSON.stringify(args)])
   const log = new EventLog(process_)

@@ -19,6 +19,21 @@ const peer = z.strictObject({
   /** verbs: where the peer's daemon listens. */
   host: z.string().optional(),
   port: port.optional(),
+  /** verbs: the peer that lends this machine's whole memory; it is watched and recovered through that one. */
+  through: nodeName.optional(),
+})
+
+const byteCount = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
+
+/** A machine whose RAM this daemon reaches by itself, and lends whole. */
+const host = z.strictObject({
+  name: nodeName,
+  /** A DAX device, or the RAM file of a virtual machine. */
+  memory: z.string().min(1),
+  /** Where physical addresses lie in it, in bytes; what is not named is a hole. Default: physical address 0 at offset 0, without a hole. */
+  map: z.array(z.strictObject({ physical: byteCount, length: byteCount.min(1), offset: byteCount })).min(1).max(64).optional(),
+  /** Peers may write all of its memory; by default only the control page of its region takes compare-and-swap. */
+  writable: z.boolean().default(false),
 })
 
 export const configSchema = z.strictObject({
@@ -39,6 +54,8 @@ export const configSchema = z.strictObject({
   /** Folder of this node's certificate and key (`backdoors keys issue`). */
   keys: z.string().optional(),
   peers: z.array(peer).max(1024).default([]),
+  /** verbs: machines whose whole memory is lent. */
+  hosts: z.array(host).max(64).default([]),
   watch: z.strictObject({
     /** How many nodes each node watches. */
     peers: z.number().int().min(0).max(64).default(2),
@@ -62,6 +79,7 @@ export const configSchema = z.strictObject({
 export type DaemonConfig = z.output<typeof configSchema> & { readonly region: { readonly path: string } }
 export type DaemonConfigInput = z.input<typeof configSchema>
 export type PeerConfig = DaemonConfig['peers'][number]
+export type HostConfig = DaemonConfig['hosts'][number]
 
 const invalid = (message: string, field?: string, path?: string): BackdoorsError =>
   new BackdoorsError('CONFIG_INVALID', `${path ? `${path}: ` : ''}${message}`, { ...(field ? { field } : {}), ...(path ? { path } : {}) })
@@ -85,6 +103,7 @@ export function parseConfig(input: unknown, path?: string): DaemonConfig {
   const config = { ...parsed.data, region: { ...parsed.data.region, path: parsed.data.region.path ?? `/dev/shm/backdoors-${parsed.data.node}` } }
   checkRegion(config, path)
   checkPeers(config, path)
+  checkHosts(config, path)
   return config
 }
 
@@ -98,7 +117,7 @@ function checkRegion({ region: { boxes, ...sizes } }: DaemonConfig, path?: strin
 
 function checkPeers(config: DaemonConfig, path?: string): void {
   const numbers = new Map([[nodeNumber(config.node), config.node]])
-  for (const [i, { name, region, host, port: peerPort }] of config.peers.entries()) {
+  for (const [i, { name, region, host, port: peerPort, through }] of config.peers.entries()) {
     const field = `peers[${i}]`
     if (name === config.node) throw invalid(`${field}.name is this node itself`, `${field}.name`, path)
     const other = numbers.get(nodeNumber(name))
@@ -106,10 +125,24 @@ function checkPeers(config: DaemonConfig, path?: string): void {
     if (other !== undefined) throw invalid(`${field}.name ${name} and ${other} have the same number in claim words; rename one`, `${field}.name`, path)
     numbers.set(nodeNumber(name), name)
     if (config.fabric === 'shm' && region === undefined) throw invalid(`${field}.region is needed on shm: the path of the peer's region`, `${field}.region`, path)
-    if (config.fabric === 'verbs' && (host === undefined || peerPort === undefined)) throw invalid(`${field}.host and .port are needed on verbs: where the peer's daemon listens`, `${field}.host`, path)
+    if (through !== undefined) checkThrough(config, through, `${field}.through`, path)
+    else if (config.fabric === 'verbs' && (host === undefined || peerPort === undefined)) throw invalid(`${field}.host and .port are needed on verbs: where the peer's daemon listens`, `${field}.host`, path)
   }
   if (config.fabric === 'verbs' && config.listen === undefined) throw invalid('listen is needed on verbs: where peers enroll', 'listen', path)
   if (config.fabric === 'verbs' && config.keys === undefined) throw invalid('keys is needed on verbs: the folder that "backdoors keys issue" filled', 'keys', path)
+}
+
+function checkThrough({ fabric, peers }: DaemonConfig, through: string, field: string, path?: string): void {
+  if (fabric !== 'verbs') throw invalid(`${field} is for verbs: on shm nobody lends a whole machine`, field, path)
+  const lender = peers.find(({ name }) => name === through)
+  if (lender === undefined || lender.through !== undefined) throw invalid(`${field} ${through} is no peer with an address of its own`, field, path)
+}
+
+function checkHosts({ fabric, hosts }: DaemonConfig, path?: string): void {
+  if (hosts.length > 0 && fabric !== 'verbs') throw invalid('hosts are lent on verbs only', 'hosts', path)
+  for (const [i, { name }] of hosts.entries()) {
+    if (hosts.findIndex((other) => other.name === name) < i) throw invalid(`hosts[${i}].name ${name} stands twice`, `hosts[${i}].name`, path)
+  }
 }
 
 /** @throws BackdoorsError CONFIG_INVALID. Relative paths in the file are taken from the file's own folder. */
@@ -129,6 +162,7 @@ export function loadConfig(path: string): DaemonConfig {
     ...config,
     region: { ...config.region, path: from(config.region.path) },
     ...(config.keys === undefined ? {} : { keys: from(config.keys) }),
+    hosts: config.hosts.map((each) => ({ ...each, memory: from(each.memory) })),
     peers: config.peers.map((peer) => (peer.region === undefined ? peer : { ...peer, region: from(peer.region) })),
   }
 }

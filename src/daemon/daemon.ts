@@ -2,12 +2,13 @@
 import { EventEmitter } from 'node:events'
 import { pino, type Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
+import { RelayServer, type RelayedSource } from '../fabric/relay/relay-server.js'
 import { monotonicMs } from '../native/clock.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import { watchedBy } from '../monitor/watch-plan.js'
 import type { RecoveryStep } from '../region/control.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
-import { socketPathOf } from '../servers/local-protocol.js'
+import { memorySocketPathOf, socketPathOf } from '../servers/local-protocol.js'
 import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
@@ -27,6 +28,8 @@ const defaultListed = 1000
 export interface DaemonEvents {
   /** A peer is connected, for the first time or anew, and watched from now on. */
   watching: [peer: string, incarnation: bigint]
+  /** The whole memory of a peer can be read, and its kernel is watched from now on. */
+  machine: [peer: string]
   verdict: [peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence]
   step: [peer: string, target: RecoveryTarget, step: RecoveryStep, atMs: number]
   recovered: [report: RecoveryReport]
@@ -71,6 +74,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #handover: Handover
   readonly #runner: RecoveryRunner
   readonly #local: LocalSocket
+  readonly #relay: RelayServer
   readonly #metrics: Metrics
   readonly #watchers: PeerWatcher[] = []
   #fabric: PeerFabric | undefined
@@ -103,6 +107,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       sessions: ({ node, limit }) => peerSessions(this.#watcherOf(node), typeof limit === 'number' ? limit : defaultListed),
       sensors: ({ node }) => peerSensors(this.#watcherOf(node)),
     }, log)
+    this.#relay = new RelayServer({ path: memorySocketPathOf(config.region.path), find: (name) => this.#memoryOf(name), log })
   }
 
   get node(): string {
@@ -112,6 +117,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async start(): Promise<void> {
     const { config } = this
     await this.#local.listen()
+    await this.#relay.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
@@ -122,6 +128,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       if (!watched.has(peer.name)) continue
       this.#watchers.push(new PeerWatcher(config, peer, this.#fabric, {
         onWatching: (name, incarnation) => this.emit('watching', name, incarnation),
+        onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         recover: (link, target) => this.#runner.recover(link, target),
         log: this.#log,
@@ -165,6 +172,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     clearInterval(this.#lookAfter)
     await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
+    await this.#relay.close()
     await this.#fabric?.close()
     await this.#local.close()
     await this.#metrics.close()
@@ -183,6 +191,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const watcher = this.#watchers.find(({ peer }) => peer.name === node)
     if (watcher) return watcher
     throw new BackdoorsError('PEER_UNKNOWN', `Node ${this.node} does not watch ${String(node)}; it watches ${this.#watchers.map(({ peer }) => peer.name).join(', ') || 'nobody'}.`, { peer: String(node) })
+  }
+
+  #memoryOf(node: string): RelayedSource {
+    const { machine } = this.#watcherOf(node)
+    if (machine) return { memory: machine.memory, map: [...machine.image.physical.spans], notes: [machine.image.notePhysical] }
+    throw new BackdoorsError('PEER_UNKNOWN', `The whole memory of ${node} is not lent to ${this.node} (yet): "through" in its configuration names who lends it.`, { peer: node })
   }
 
   #lookAfterOwn(): void {

@@ -42,6 +42,8 @@ export class OwnRegion {
       lockForDaemon(this.region)
       const trouble = this.region.memory.pin()
       if (trouble) log.warn({ trouble }, 'the region could not be locked in memory')
+      const movable = this.region.memory.pinFrames()
+      if (movable) log.info({ trouble: movable }, 'the kernel may move pages of the region: who reads this machine\'s whole memory has to look them up again')
       this.box = BoxOwner.take(this.region, { name: daemonBoxName, daemon: true, safeguards: safeguardsWithout(config.canary) })
       this.#beat = this.#beatOsSensor(config, log)
     } catch (error) {

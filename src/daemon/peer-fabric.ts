@@ -1,6 +1,7 @@
 /** How a daemon reaches the memory of its peers, whatever the fabric. */
 import { isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
+import type { KernelImage } from '../kernel/kernel-image.js'
 import type { ControlConnection } from '../monitor/verdict.js'
 import type { RegionHeader } from '../region/header.js'
 import type { PeerConfig } from './config.js'
@@ -14,12 +15,25 @@ export interface PeerLink {
   readonly recovery: RemoteMemory
   /** @param knownForUs how long ago this link's reads were found to fail; undefined where they succeed */
   control(knownForUs: number | undefined): ControlConnection
+  /** The recovery memory as a recovery is to use it: of a host, its pages are looked up anew. @throws what reading throws */
+  forRecovery(): Promise<RemoteMemory>
   /** Makes this link anew, where the daemon at the other end answers but its memory does not. */
   renew(): void
   close(): Promise<void>
 }
 
+/** A machine whose whole memory is lent, whether or not it has a region. */
+export interface MachineLink {
+  readonly image: KernelImage
+  /** By physical offsets, for the sampler. */
+  readonly memory: RemoteMemory
+  /** Of the machine that lends it; as `PeerLink.control`. */
+  control(knownForUs: number | undefined): ControlConnection
+}
+
 export interface PeerHandlers {
+  /** Its whole memory can be read. Before `onLink`, where it has a region as well. */
+  readonly onMachine?: (machine: MachineLink) => void
   /** The peer is connected, for the first time or anew (restarted, or with another incarnation). */
   readonly onLink: (link: PeerLink) => void
   /** Not (or no longer) connected; it is tried again. What was read by the last link may still be readable. */

@@ -5,7 +5,8 @@ import { RegionWatch } from '../monitor/region-watch.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
 import type { DaemonConfig, PeerConfig } from './config.js'
-import { isNotThereYet, type PeerFabric, type PeerLink } from './peer-fabric.js'
+import { KernelWatch } from '../kernel/kernel-watch.js'
+import { isNotThereYet, type MachineLink, type PeerFabric, type PeerLink } from './peer-fabric.js'
 
 /** A recovery that failed is tried again after so long, doubled each time up to the limit. In milliseconds. */
 const firstRetryMs = 1000
@@ -13,6 +14,8 @@ const retryLimitMs = 30_000
 
 export interface PeerWatcherEvents {
   readonly onWatching: (peer: string, incarnation: bigint) => void
+  /** The peer's kernel is watched, whether or not it has a region. */
+  readonly onMachine: (peer: string) => void
   readonly onVerdict: (peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
   readonly recover: (link: PeerLink, target: RecoveryTarget) => Promise<RecoveryReport | undefined>
   readonly log: Logger
@@ -28,12 +31,17 @@ export class PeerWatcher {
   #link: PeerLink | undefined
   #watch: RegionWatch | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
+  #machine: MachineLink | undefined
+  #kernelWatch: KernelWatch | undefined
+  /** The link by which the whole node has been recovered, or is being. */
+  #recoveredNode: PeerLink | undefined
 
   constructor(config: DaemonConfig, peer: PeerConfig, fabric: PeerFabric, events: PeerWatcherEvents) {
     this.peer = peer
     this.#config = config
     this.#events = events
     this.#keeper = fabric.keep(peer, {
+      onMachine: (machine) => this.#onMachine(machine),
       onLink: (link) => this.#onLink(link),
       onTrouble: (error) => events.log[isNotThereYet(error) ? 'info' : 'warn']({ peer: peer.name, err: error }, 'the peer is not connected'),
     })
@@ -51,35 +59,32 @@ export class PeerWatcher {
     return this.#verdict
   }
 
+  /** Where the peer's whole memory can be read. */
+  get machine(): MachineLink | undefined {
+    return this.#machine
+  }
+
   async close(): Promise<void> {
     for (const retry of this.#retries) clearTimeout(retry)
     await this.#keeper.close()
     this.#watch?.close()
+    this.#kernelWatch?.close()
     await Promise.all(this.#recovering)
     await this.#link?.close()
   }
 
   #onLink(link: PeerLink): void {
-    const { by, intervalUs, unreachableAfterMs, refreshMs } = { by: this.#config.node, ...this.#config.watch }
     const earlier = this.#link
     this.#watch?.close()
     this.#link = link
-    if (this.#verdict.kind !== 'alive') this.#onVerdict(link, { kind: 'alive', seen: 'it is connected anew' }, { by, atUs: memoryAddon().monotonicUs(), seen: 'it is connected anew' })
+    if (this.#verdict.kind !== 'alive') this.#onVerdict(link, { kind: 'alive', seen: 'it is connected anew' }, { by: this.#config.node, atUs: memoryAddon().monotonicUs(), seen: 'it is connected anew' })
     // A recovery that still reads by the earlier link keeps it until it has ended.
     if (earlier) void Promise.all(this.#recovering).then(() => earlier.close())
     this.#watch = new RegionWatch({
-      by,
+      ...this.#howToWatch(),
       header: link.header,
       memory: link.sampling,
-      intervalUs,
-      unreachableAfterUs: unreachableAfterMs * 1000,
-      refreshMs,
       controlConnection: (knownForUs) => link.control(knownForUs),
-      nowUs: () => memoryAddon().monotonicUs(),
-      every: (ms, run) => {
-        const timer = setInterval(run, ms).unref()
-        return () => clearInterval(timer)
-      },
       onVerdict: (verdict, evidence) => this.#onVerdict(link, verdict, evidence),
       onTrouble: (error) => this.#events.log.debug({ peer: this.peer.name, err: error }, 'could not read the directory'),
     })
@@ -87,8 +92,51 @@ export class PeerWatcher {
     this.#events.onWatching(this.peer.name, link.header.incarnation)
   }
 
+  #howToWatch() {
+    const { intervalUs, unreachableAfterMs, refreshMs } = this.#config.watch
+    return {
+      by: this.#config.node, intervalUs, unreachableAfterUs: unreachableAfterMs * 1000, refreshMs,
+      nowUs: () => memoryAddon().monotonicUs(),
+      every: (ms: number, run: () => void) => {
+        const timer = setInterval(run, ms).unref()
+        return () => clearInterval(timer)
+      },
+    }
+  }
+
+  #onMachine(machine: MachineLink): void {
+    const { log } = this.#events
+    const onTrouble = (error: unknown): void => log.debug({ peer: this.peer.name, err: error }, 'could not read the kernel\'s state')
+    this.#kernelWatch?.close()
+    this.#machine = machine
+    const watch = new KernelWatch({
+      ...this.#howToWatch(),
+      image: machine.image,
+      memory: machine.memory,
+      deadlineUs: this.#config.watch.osDeadlineMs * 1000,
+      controlConnection: (knownForUs) => machine.control(knownForUs),
+      onVerdict: (verdict, evidence) => this.#onKernelVerdict(verdict, evidence),
+      onTrouble,
+    })
+    this.#kernelWatch = watch
+    watch.start().then(() => this.#events.onMachine(this.peer.name), (error: unknown) => {
+      log.warn({ peer: this.peer.name, err: error }, 'the kernel of this host cannot be watched')
+    })
+  }
+
+  /** Of a host with a region its OS sensor decides whether it has stalled; that it has panicked is for its kernel to say. */
+  #onKernelVerdict(verdict: NodeVerdict, evidence: Evidence): void {
+    if (this.#link && verdict.kind !== 'os-panicked') return
+    this.#verdict = verdict
+    this.#events.onVerdict(this.peer.name, verdict, evidence)
+    if (verdict.kind === 'os-panicked' && this.#link) this.#recover(this.#link, { kind: 'node' })
+  }
+
   #onVerdict(link: PeerLink, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {
+    // Nothing of a machine that has panicked will move again: to say that it has stopped would say less.
+    if (this.#kernelWatch?.verdict.kind === 'os-panicked') return
     if (!('box' in verdict)) this.#verdict = verdict
+    if (verdict.kind === 'alive' && !('box' in verdict)) this.#recoveredNode = undefined
     this.#events.onVerdict(this.peer.name, verdict, evidence)
     if (verdict.kind === 'daemon-lost') link.renew()
     if (verdict.kind === 'os-stalled') this.#recover(link, { kind: 'node' })
@@ -97,9 +145,14 @@ export class PeerWatcher {
 
   #recover(link: PeerLink, target: RecoveryTarget, retryMs = firstRetryMs): void {
     if (!this.#config.recovery.enabled) return
+    if (target.kind === 'node') {
+      if (this.#recoveredNode === link) return
+      this.#recoveredNode = link
+    }
     const run = this.#events.recover(link, target).then((report) => {
       // The box was given back by a restart that saw the fence after all: if so, it is judged once more.
       if (report?.outcome === 'superseded' && target.kind === 'box') this.#watch?.forget(target.box, target.generation)
+      if (report === undefined && target.kind === 'node') this.#recoveredNode = undefined
       if (report === undefined) this.#retry(link, target, retryMs)
     })
     this.#recovering.add(run)
@@ -110,7 +163,7 @@ export class PeerWatcher {
   #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
     const timer = setTimeout(() => {
       this.#retries.delete(timer)
-      const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled'
+      const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled' && this.#verdict.kind !== 'os-panicked'
       if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
     }, delayMs).unref()
     this.#retries.add(timer)

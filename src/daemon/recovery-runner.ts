@@ -50,7 +50,7 @@ export class RecoveryRunner {
     try {
       if (this.#own.fenced) throw new BackdoorsError('FENCED', `This node has itself been fenced, so it recovers nobody.`, { peer: this.#config.node })
       const report = await recover({
-        memory: link.recovery,
+        memory: await link.forRecovery(),
         header: link.header,
         target,
         recoverer: nodeNumber(this.#config.node),

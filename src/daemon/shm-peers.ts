@@ -105,6 +105,10 @@ class ShmLink implements PeerLink {
     return 'none'
   }
 
+  forRecovery(): Promise<ShmMemory> {
+    return Promise.resolve(this.recovery)
+  }
+
   renew(): void {
     // A file that is there again is found by the keeper; there is no connection to renew.
   }

@@ -97,7 +97,8 @@ export interface Watch {
   close(): void
 }
 
-export interface RemoteMemory {
+/** What those need of a memory who only look at it. */
+export interface ReadableMemory {
   /** Name of the node whose memory this is. */
   readonly peer: string
   /** In bytes. */
@@ -107,6 +108,9 @@ export interface RemoteMemory {
   read(offset: number, length: number): Promise<Uint8Array>
   /** Like `read`, for many ranges under as few doorbells as the queue's depth allows. */
   readMany(ranges: readonly MemoryRange[]): Promise<Uint8Array[]>
+}
+
+export interface RemoteMemory extends ReadableMemory {
   prepareRead(ranges: readonly MemoryRange[]): PreparedRead
   /** @throws BackdoorsError READ_ONLY where this memory is not lent writable. */
   write(offset: number, bytes: Uint8Array): Promise<void>

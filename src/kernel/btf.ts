@@ -55,6 +55,7 @@ export class Btf {
   readonly #offsets: readonly number[]
   /** Structures, unions, enums and typedefs that are more than declared. */
   readonly #byName: ReadonlyMap<string, number>
+  #constants: ReadonlyMap<string, number> | undefined
 
   /** @throws BackdoorsError KERNEL_DATA_CORRUPT where the bytes are no BTF, or are damaged */
   constructor(bytes: Uint8Array) {
@@ -146,6 +147,16 @@ export class Btf {
     return { offset: Math.floor(bit / 8), length: this.sizeOf(at.type), type: at.type, ...bitField }
   }
 
+  /**
+   * The value of an enumerator, of whichever enum: many of a kernel's enums have no name.
+   * @returns undefined where this kernel has no such enumerator, or one of more than 32 bits
+   * @throws BackdoorsError KERNEL_DATA_CORRUPT
+   */
+  constant(name: string): number | undefined {
+    this.#constants ??= this.#findConstants()
+    return this.#constants.get(name)
+  }
+
   /** What a pointer points to, or an array is made of, without typedefs and modifiers. @throws BackdoorsError KERNEL_DATA_CORRUPT */
   targetOf(id: number): number | undefined {
     const at = this.resolve(id)
@@ -208,6 +219,21 @@ export class Btf {
       if (name !== '' && (known === undefined || this.#kindOf(known) === 'typedef')) names.set(name, id)
     }
     return names
+  }
+
+  #findConstants(): Map<string, number> {
+    const constants = new Map<string, number>()
+    for (let id = 1; id < this.#offsets.length; id++) {
+      if (this.#kindOf(id) !== 'enum') continue
+      const offset = this.#offsetOf(id)
+      const count = this.#view.getUint32(offset + 4, true) & 0xffff
+      for (let i = 0; i < count; i++) {
+        const at = offset + typeBytes + i * 8
+        const name = this.#text(this.#view.getUint32(at, true))
+        if (!constants.has(name)) constants.set(name, this.#view.getInt32(at + 4, true))
+      }
+    }
+    return constants
   }
 
   #offsetOf(id: number): number {

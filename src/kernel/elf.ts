@@ -4,7 +4,7 @@
  * Source: System V Application Binary Interface, chapters 4 and 5 (ELF-64 object file format).
  */
 import { BackdoorsError } from '../errors.js'
-import type { RemoteMemory } from '../fabric/remote-memory.js'
+import type { ReadableMemory } from '../fabric/remote-memory.js'
 import type { RamSpan } from './physical-memory.js'
 
 export const elfHeaderBytes = 64
@@ -26,7 +26,7 @@ const mostSegments = 1 << 16
  * @returns undefined where the memory does not begin as an ELF file
  * @throws BackdoorsError KERNEL_DATA_CORRUPT where it does, and is no core of this kind or is damaged
  */
-export async function readLoadSegments(memory: RemoteMemory): Promise<RamSpan[] | undefined> {
+export async function readLoadSegments(memory: ReadableMemory): Promise<RamSpan[] | undefined> {
   if (memory.length < elfHeaderBytes) return undefined
   const head = await memory.read(0, elfHeaderBytes)
   if (!elfMagic.every((byte, i) => head[i] === byte)) return undefined
@@ -41,7 +41,7 @@ export async function readLoadSegments(memory: RemoteMemory): Promise<RamSpan[] 
   return spansOf(new DataView(headers.buffer, headers.byteOffset, length), count, memory.length)
 }
 
-async function extendedCount(memory: RemoteMemory, sectionOffset: number): Promise<number> {
+async function extendedCount(memory: ReadableMemory, sectionOffset: number): Promise<number> {
   if (!(sectionOffset >= 0 && sectionOffset <= memory.length - 64)) return Infinity
   const section = await memory.read(sectionOffset, 64)
   return new DataView(section.buffer, section.byteOffset, 64).getUint32(44, true)

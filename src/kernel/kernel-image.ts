@@ -82,6 +82,12 @@ export class KernelImage {
     return new KernelImage({ physical, note, format, memory: new VirtualMemory({ physical, format, root: rootOf(note) }), symbols, types, notePhysical })
   }
 
+  /** Is this the kernel that is in memory now? A host that was started anew may have another, or the same elsewhere. */
+  async isCurrent(): Promise<boolean> {
+    const [bytes] = await this.physical.readMany([{ physical: this.notePhysical, length: this.note.text.length }])
+    return Buffer.from(bytes as Uint8Array).toString('latin1') === this.note.text
+  }
+
   /** Whose kernel it is, for messages. */
   get peer(): string {
     return this.physical.memory.peer
@@ -153,6 +159,8 @@ async function* candidates(physical: PhysicalMemory, hints: readonly number[], o
       const [bytes] = await physical.readMany([piece])
       for (const found of findVmcoreinfo(bytes as Uint8Array)) yield piece.physical + found
       onProgress?.('looking for the kernel', done + at, total)
+      // Of memory that is near, the search would otherwise hold up everything else in this process.
+      await new Promise(setImmediate)
     }
     done += length
   }

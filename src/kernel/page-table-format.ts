@@ -32,6 +32,11 @@ export interface PageTableFormat {
   readonly levels: readonly PageTableLevel[]
   /** The bits of an entry that hold a physical address. */
   readonly addressMask: bigint
+  /**
+   * Entries of a page that Linux has hidden from the processor (`PROT_NONE`, and for a while by NUMA balancing); their address
+   * bits are inverted (arch/x86/include/asm/pgtable-invert.h, against the L1 terminal fault). Left out where none are known.
+   */
+  readonly hiddenPage?: EntryPattern
 }
 
 export const entryBytes = 8
@@ -52,7 +57,7 @@ const x86Lower: readonly PageTableLevel[] = [
   { name: 'page table', shift: 12, page: { mask: present, value: present } },
 ]
 
-const x86 = { indexBits: 9, addressMask: bits(12, 51) } as const
+const x86 = { indexBits: 9, addressMask: bits(12, 51), hiddenPage: { mask: present | bit(8), value: bit(8) } } as const
 
 export const x86FourLevel: PageTableFormat = { name: 'x86-64, 4 levels', virtualBits: 48, levels: x86Lower, ...x86 }
 
@@ -94,6 +99,14 @@ export function decodeEntry(format: PageTableFormat, level: PageTableLevel, entr
   if (level.page && matches(entry, level.page)) return { kind: 'page', physical: Number(address - (address & (bit(level.shift) - 1n))) }
   if (level.table && matches(entry, level.table)) return { kind: 'table', physical: Number(address) }
   return none
+}
+
+/** The page that an entry of this level hides from the processor; undefined where it hides none. */
+export function decodeHidden({ hiddenPage, addressMask }: PageTableFormat, level: PageTableLevel, entry: bigint): number | undefined {
+  const isLarge = level.table !== undefined
+  if (hiddenPage === undefined || level.page === undefined || !matches(entry, hiddenPage) || (isLarge && (entry & pageSize) === 0n)) return undefined
+  const address = ~entry & addressMask
+  return Number(address - (address & (bit(level.shift) - 1n)))
 }
 
 /** Can this be an address at all: are all bits above the translated ones equal to the highest of them? */

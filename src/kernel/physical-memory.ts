@@ -1,6 +1,6 @@
 /** A machine's physical memory, by physical addresses, over whatever memory its RAM is lent as. */
 import { BackdoorsError } from '../errors.js'
-import type { MemoryRange, RemoteMemory } from '../fabric/remote-memory.js'
+import type { MemoryRange, ReadableMemory } from '../fabric/remote-memory.js'
 
 /** A piece of RAM without a hole. In bytes. */
 export interface RamSpan {
@@ -19,7 +19,7 @@ export interface PhysicalRange {
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
 
 export class PhysicalMemory {
-  readonly memory: RemoteMemory
+  readonly memory: ReadableMemory
   /** By physical address. */
   readonly spans: readonly RamSpan[]
   /** What has been read so far: pieces, each an operation on the lent memory, and their bytes. */
@@ -29,7 +29,7 @@ export class PhysicalMemory {
    * @param spans the machine's address map; they must not overlap, and lie in the lent memory
    * @throws BackdoorsError INVALID_ARGUMENT with the field at fault, OUT_OF_RANGE for a span beyond the lent memory
    */
-  constructor(memory: RemoteMemory, spans: readonly RamSpan[]) {
+  constructor(memory: ReadableMemory, spans: readonly RamSpan[]) {
     this.memory = memory
     this.spans = [...spans].sort((a, b) => a.physical - b.physical)
     let end = 0
@@ -46,7 +46,7 @@ export class PhysicalMemory {
 
   /** Is there RAM at every byte of the range? */
   has(range: PhysicalRange): boolean {
-    return this.#locate(range) !== undefined
+    return this.locate(range) !== undefined
   }
 
   /**
@@ -55,7 +55,7 @@ export class PhysicalMemory {
    */
   async readMany(ranges: readonly PhysicalRange[]): Promise<Uint8Array[]> {
     const pieces = ranges.map((range) => {
-      const located = this.#locate(range)
+      const located = this.locate(range)
       if (located) return located
       throw new BackdoorsError('OUT_OF_RANGE', `${range.length} bytes at physical address 0x${range.physical.toString(16)}: ${this.memory.peer} has no RAM there`, { peer: this.memory.peer, offset: range.physical, length: range.length })
     })
@@ -70,8 +70,8 @@ export class PhysicalMemory {
     })
   }
 
-  /** @returns the ranges of the lent memory, or undefined where there is a hole */
-  #locate({ physical, length }: PhysicalRange): MemoryRange[] | undefined {
+  /** Where a range lies in the lent memory: in several pieces where it crosses spans. @returns undefined where there is a hole */
+  locate({ physical, length }: PhysicalRange): MemoryRange[] | undefined {
     if (!isCount(physical) || !isCount(length) || length === 0) return undefined
     const parts: MemoryRange[] = []
     let [from, left] = [physical, length]

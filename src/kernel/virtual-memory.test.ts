@@ -67,9 +67,35 @@ describe.each(pageTableFormats)('virtual memory: $name', (format) => {
     tables.map(kernelText, data)
     const memory = tables.open()
     expect(await memory.translate([1n << BigInt(format.virtualBits)])).toEqual([{ missing: 'no address of this format', level: 'address' }])
-    for (const range of [{ address: -1n, length: 8 }, { address: 0n, length: 0 }, { address: 0n, length: 0.5 }, { address: (1n << 64n) - 4n, length: 8 }, { address: 0n, length: 2 ** 40 }]) {
+    for (const range of [{ address: -1n, length: 8 }, { address: 0n, length: 0 }, { address: 0n, length: 0.5 }, { address: 1n << 64n, length: 8 }, { address: 0n, length: 2 ** 40 }]) {
       await expect(memory.readMany([range])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     }
+  })
+
+  it('ends at the last address, and costs the neighbours of what lies beyond it nothing', async () => {
+    const tables = new PageTables(format)
+    tables.fill(data)
+    tables.map(kernelText, data)
+    const [beyond, good] = await tables.open().tryReadMany([{ address: (1n << 64n) - 4n, length: 8 }, { address: kernelText, length: 8 }])
+    expect(beyond).toMatchObject({ code: 'NOT_MAPPED' })
+    expect(good).toEqual(tables.ram.slice(data, data + 8))
+  })
+
+  it('reads several address spaces in one batch', async () => {
+    const [tables, others] = [new PageTables(format), new PageTables(format)]
+    tables.fill(data)
+    tables.map(kernelText, data)
+    others.map(kernelText, data + pageBytes)
+    const moved = 20 * pageBytes
+    // The other tables, as they are, with their addresses moved on: both stand in one RAM.
+    for (let at = 0; at < 8 * pageBytes; at += 8) {
+      const entry = others.getEntry(at)
+      const isTable = entry !== 0n && Number(entry & 0xf_ffff_ffff_f000n) < data
+      tables.setEntry(moved + at, isTable ? entry + BigInt(moved) : entry)
+    }
+    const [own, other] = await tables.open().readMany([{ address: kernelText, length: 8 }, { address: kernelText, length: 8, root: moved }])
+    expect([own, other]).toEqual([tables.ram.slice(data, data + 8), tables.ram.slice(data + pageBytes, data + pageBytes + 8)])
+    expect(tables.memory.calls).toBe(format.levels.length + 1)
   })
 })
 

@@ -11,6 +11,8 @@ export interface VirtualRange {
   readonly address: bigint
   /** In bytes. */
   readonly length: number
+  /** Physical address of another root table than the memory's own: one batch may read many processes. */
+  readonly root?: number | undefined
 }
 
 /** Where an address leads. */
@@ -58,9 +60,13 @@ export class VirtualMemory {
 
   /** Translates all addresses, by as many reads as there are levels at most. @throws what reading throws */
   async translate(addresses: readonly bigint[]): Promise<Translation[]> {
-    const walks = addresses.map((address): Walk => ({
+    return await this.#translate(addresses.map((address) => ({ address })))
+  }
+
+  async #translate(wanted: readonly Pick<VirtualRange, 'address' | 'root'>[]): Promise<Translation[]> {
+    const walks = wanted.map(({ address, root = this.#root }): Walk => ({
       address,
-      table: this.#root,
+      table: root,
       result: isCanonical(this.#format, address) ? undefined : { missing: 'no address of this format', level: 'address' },
     }))
     for (const level of this.#format.levels) {
@@ -93,7 +99,7 @@ export class VirtualMemory {
   async tryReadMany(ranges: readonly VirtualRange[]): Promise<(Uint8Array | BackdoorsError)[]> {
     checkRanges(ranges)
     const pages = ranges.map(pagesOf)
-    const translations = await this.translate(pages.flat().map(({ address }) => address))
+    const translations = await this.#translate(pages.flat())
     let next = 0
     const located = pages.map((parts) => this.#locate(parts, translations.slice(next, (next += parts.length))))
     const read = await this.#physical.readMany(located.flatMap((range) => (isBackdoorsError(range) ? [] : range)))
@@ -176,20 +182,21 @@ const endOfAddresses = 1n << 64n
 function checkRanges(ranges: readonly VirtualRange[]): void {
   let bytes = 0
   for (const { address, length } of ranges) {
-    const isWithin = address >= 0n && Number.isSafeInteger(length) && length > 0 && address + BigInt(length) <= endOfAddresses
-    if (!isWithin) throw new BackdoorsError('INVALID_ARGUMENT', `${length} bytes at address 0x${address.toString(16)}: give at least 1 byte, and an address of 64 bits`, { address, length })
+    // A pointer found in memory may be so near to the end that what it should point to lies beyond: that is not mapped.
+    const isAddress = address >= 0n && address < endOfAddresses && Number.isSafeInteger(length) && length > 0
+    if (!isAddress) throw new BackdoorsError('INVALID_ARGUMENT', `${length} bytes at address 0x${address.toString(16)}: give at least 1 byte, and an address of 64 bits`, { address, length })
     bytes += length
   }
   if (bytes > mostBytes) throw new BackdoorsError('INVALID_ARGUMENT', `${bytes} bytes in one call: at most ${mostBytes}`, { length: bytes })
 }
 
 /** The range, cut where pages end. */
-function pagesOf({ address, length }: VirtualRange): VirtualRange[] {
+function pagesOf({ address, length, root }: VirtualRange): VirtualRange[] {
   const parts: VirtualRange[] = []
   let [from, left] = [address, length]
   while (left > 0) {
     const part = Math.min(left, pageBytes - Number(from & BigInt(pageBytes - 1)))
-    parts.push({ address: from, length: part })
+    parts.push({ address: from, length: part, root })
     from += BigInt(part)
     left -= part
   }

@@ -12,6 +12,8 @@ const firstLine = 'OSRELEASE='
 
 export class Vmcoreinfo {
   readonly osRelease: string
+  /** All of it, as it stands in memory. */
+  readonly text: string
   readonly #values: ReadonlyMap<string, string>
 
   /**
@@ -21,6 +23,7 @@ export class Vmcoreinfo {
   constructor(bytes: Uint8Array) {
     const text = Buffer.from(bytes.subarray(0, mostVmcoreinfoBytes)).toString('latin1').split('\0', 1)[0] as string
     if (!text.startsWith(firstLine)) throw new BackdoorsError('KERNEL_DATA_CORRUPT', `A VMCOREINFO begins with ${firstLine}; this one does not.`, { field: 'VMCOREINFO' })
+    this.text = text
     const values = new Map<string, string>()
     for (const line of text.split('\n')) {
       const at = line.indexOf('=')

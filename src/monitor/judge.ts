@@ -7,7 +7,10 @@ import type { BoxVerdict, Judgement, NodeVerdict, Observation, ObservedBox, Obse
  * with it; or reads fail, and it is not known yet whether the machine answers otherwise.
  */
 export function judge(observation: Observation): Judgement | undefined {
-  const { reachable, osSensor, boxes } = observation
+  const { reachable, osSensor, boxes, kernel } = observation
+  if (reachable && kernel?.panicked !== undefined) return { node: { kind: 'os-panicked', seen: kernel.panicked }, boxes: [] }
+  // An OS sensor says more than the kernel's variables: its thread has to be scheduled.
+  if (reachable && osSensor === undefined && kernel?.stalled !== undefined) return { node: { kind: 'os-stalled', seen: kernel.stalled }, boxes: [] }
   if (!reachable || osSensor?.stalled) {
     const node = osSensor && reachable ? judgeStalled(osSensor, boxes) : judgeUnreachable(observation)
     return node && { node, boxes: [] }
@@ -16,7 +19,7 @@ export function judge(observation: Observation): Judgement | undefined {
   // is seen that the machine outlives it.
   const isInDoubt = osSensor !== undefined && osSensor.ageUs > osSensor.deadlineUs / 2
   if (isInDoubt && boxes.some((box) => !box.exited && box.sensors.some((sensor) => sensor.stalled))) return undefined
-  const node: NodeVerdict = { kind: 'alive', seen: osSensor ? 'the OS sensor moves' : 'reads succeed' }
+  const node: NodeVerdict = { kind: 'alive', seen: osSensor ? 'the OS sensor moves' : (kernel?.moves ?? 'reads succeed') }
   return { node, boxes: boxes.map(judgeBox) }
 }
 

@@ -1,6 +1,6 @@
 /** What a watcher concludes of a node and of the servers on it, and from what. */
 
-export const nodeVerdicts = ['alive', 'os-stalled', 'daemon-stalled', 'daemon-lost', 'unreachable'] as const
+export const nodeVerdicts = ['alive', 'os-panicked', 'os-stalled', 'daemon-stalled', 'daemon-lost', 'unreachable'] as const
 export type NodeVerdictKind = (typeof nodeVerdicts)[number]
 
 export const boxVerdicts = ['alive', 'app-stalled', 'app-exited'] as const
@@ -40,6 +40,16 @@ export interface ObservedBox {
   readonly sensors: readonly ObservedSensor[]
 }
 
+/** What a kernel's own variables say, where its whole memory can be read. In words, for the evidence. */
+export interface ObservedKernel {
+  /** `panic_cpu` is set, and the other CPUs have been seen stopped. */
+  readonly panicked?: string
+  /** It has to move, and has not for its deadline. */
+  readonly stalled?: string
+  /** It moves, or is idle and owes nothing. */
+  readonly moves?: string
+}
+
 /** All that a verdict on one node may rest on. Boxes that are free or closed are left out. */
 export interface Observation {
   readonly reachable: boolean
@@ -49,6 +59,7 @@ export interface Observation {
   /** Beaten by the daemon's real-time thread. Undefined where the node has none (yet). */
   readonly osSensor: ObservedSensor | undefined
   readonly boxes: readonly ObservedBox[]
+  readonly kernel?: ObservedKernel
 }
 
 /** Why: what was seen, in words and figures, for people and for logs. */

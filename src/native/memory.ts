@@ -36,6 +36,11 @@ export interface SharedMemory {
   /** Locks the pages in memory. Returns null, or why it could not (then only a warning is due). */
   pin(): string | null
   /**
+   * Keeps the pages in the physical frames that they are in until `close`, by a long-term pin, so that who reads the machine's
+   * memory from outside finds them again. Returns null, or why it could not.
+   */
+  pinFrames(): string | null
+  /**
    * Takes an open-file-description lock on a byte range, without waiting. The kernel releases it when this
    * object is closed or its process dies in any way, so that it is never held by a dead holder. An object that
    * has locked bytes is not collected before it is closed.

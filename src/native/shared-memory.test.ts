@@ -42,6 +42,15 @@ describe('SharedMemory', () => {
     if (outcome !== null) expect(outcome).toMatch(/^mlock of 65536 bytes: .*ulimit -l/)
   })
 
+  it('can be pinned to its frames, or says why not', () => {
+    const memory = createMemory()
+    const outcome = memory.pinFrames()
+    if (outcome !== null) expect(outcome).toMatch(/^io_uring_(setup|register) of 65536 bytes: /)
+    expect(memory.pinFrames()).toBe(outcome)
+    memory.close()
+    expectCode(() => memory.pinFrames(), 'CLOSED', { path: memory.path })
+  })
+
   it('says how much is missing where the file is shorter than asked for', () => {
     const { path } = createMemory({ length: 4_096 })
     expectCode(() => open({ path, length: 4_097 }), 'REGION_TRUNCATED', { path, length: 4_096 })

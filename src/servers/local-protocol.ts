@@ -10,6 +10,9 @@ import { BackdoorsError } from '../errors.js'
 
 export const socketPathOf = (regionPath: string): string => `${regionPath}.sock`
 
+/** Where the daemon lets the command line read the memory of whole machines. */
+export const memorySocketPathOf = (regionPath: string): string => `${regionPath}.memory.sock`
+
 /** Longest line that either side accepts, in bytes. */
 export const maxLineBytes = 8 << 20
 

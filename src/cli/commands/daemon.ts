@@ -59,6 +59,7 @@ async function runDaemon(configPath: string, json: boolean, output: Output): Pro
 
 function reportEvents(daemon: Daemon, emit: (event: string, fields: object, atMs?: number) => void): void {
   daemon.on('watching', (peer, incarnation) => emit('watching', { peer, incarnation: incarnation.toString(16) }))
+  daemon.on('machine', (peer) => emit('machine', { peer }))
   daemon.on('verdict', (peer, { kind, ...verdict }, { by, sensor, atUs }) => {
     const server = 'box' in verdict ? { box: verdict.box, server: verdict.name, generation: verdict.generation } : {}
     emit('verdict', { peer, verdict: kind, ...server, seen: verdict.seen, by, ...(sensor ? { sensor } : {}) }, atUs / 1000)

@@ -35,8 +35,14 @@ function stringify(message: unknown): string {
  * the same piece, and judges a length as soon as its 4 bytes are there.
  */
 export class FrameDecoder {
+  readonly #mostBytes: number
   #pieces: Buffer[] = []
   #held = 0
+
+  /** @param mostBytes longest frame that is taken, without its length */
+  constructor(mostBytes = maxMessageBytes) {
+    this.#mostBytes = mostBytes
+  }
 
   /** Bytes held that do not make a whole frame yet, or that nobody has asked for. */
   get heldBytes(): number {
@@ -57,8 +63,8 @@ export class FrameDecoder {
     if (this.#held < lengthBytes) return undefined
     const length = this.#peekLength()
     if (length === 0) throw new BackdoorsError('PROTOCOL_ERROR', 'the peer sent an empty frame', { length })
-    if (length > maxMessageBytes) {
-      throw new BackdoorsError('MESSAGE_TOO_LARGE', `the peer announced a message of ${length} bytes, more than the limit of ${maxMessageBytes}`, { length })
+    if (length > this.#mostBytes) {
+      throw new BackdoorsError('MESSAGE_TOO_LARGE', `the peer announced a message of ${length} bytes, more than the limit of ${this.#mostBytes}`, { length })
     }
     if (this.#held < lengthBytes + length) return undefined
     return this.#take(lengthBytes + length).subarray(lengthBytes)

@@ -36,9 +36,10 @@ const queuePairEndpoint = z.strictObject({
   maxRdAtomic: z.int().min(1).max(255),
   maxDestRdAtomic: z.int().min(1).max(255),
 })
-const endpointPair = z.strictObject({ sampling: queuePairEndpoint, recovery: queuePairEndpoint })
+/** Of what is exchanged after the welcome, too: a host's memory is lent by a request. */
+export const endpointPair = z.strictObject({ sampling: queuePairEndpoint, recovery: queuePairEndpoint })
 
-const memoryWindow = z
+export const memoryWindow = z
   .strictObject({
     offset: z.int().min(0),
     length: byteCount,

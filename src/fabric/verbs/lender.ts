@@ -17,7 +17,10 @@ export interface ControlRange {
 export interface VerbsLenderOptions {
   readonly device: VerbsDevice
   readonly memory: SharedMemory
-  readonly control: ControlRange
+  /** What takes compare-and-swap from the beginning; `setControl` changes it. Default: nothing. */
+  readonly control?: ControlRange
+  /** Peers may write all of it, too. Default false. */
+  readonly writable?: boolean
   readonly queuePairs?: QueuePairSettings
 }
 
@@ -35,35 +38,58 @@ export interface Acceptance {
 /** A responder posts nothing itself; the least that can be asked for. */
 const responderDepth = 1
 
+interface RegisteredRange extends ControlRange {
+  readonly region: MemoryRegion
+}
+
 /**
- * The whole memory is lent for reading. The control range is registered once more, by itself, for compare-and-swap:
- * nothing else can be changed by anybody.
+ * The whole memory is lent for reading. Control ranges are registered once more, by themselves, for compare-and-swap:
+ * nothing else can be changed by anybody, unless all of it is lent writable.
  *
  * @example
  * const lender = new VerbsLender({ device, memory, control: { offset: 4096, length: 4096 } })
  * const { endpoints, windows } = lender.accept('node-2', itsEndpoints)
  */
 export class VerbsLender {
-  readonly windows: readonly MemoryWindow[]
   readonly #options: VerbsLenderOptions
-  readonly #regions: readonly MemoryRegion[]
+  readonly #whole: RegisteredRange
+  #control: readonly RegisteredRange[] = []
   readonly #responders = new Map<string, Responder>()
   #closed = false
 
   /** @throws BackdoorsError MEMLOCK_LIMIT, OUT_OF_RANGE, VERBS_CALL_FAILED */
   constructor(options: VerbsLenderOptions) {
     this.#options = options
-    const { device, memory, control } = options
-    const { MemoryRegion } = verbsAddon()
-    const whole = { offset: 0, length: memory.length }
-    const readable = new MemoryRegion(device.domain, { memory, ...whole, access: accessFlags.remoteRead })
-    const atomicAccess = accessFlags.localWrite | accessFlags.remoteRead | accessFlags.remoteAtomic
-    const atomic = new MemoryRegion(device.domain, { memory, ...control, access: atomicAccess })
-    this.#regions = [readable, atomic]
-    this.windows = [
-      { ...whole, address: readable.address, rkey: readable.rkey, access: 'read' },
-      { ...control, address: atomic.address, rkey: atomic.rkey, access: 'atomic' },
-    ]
+    const { memory, control, writable = false } = options
+    this.#whole = this.#register({ offset: 0, length: memory.length }, writable ? changing | accessFlags.remoteWrite : accessFlags.remoteRead)
+    try {
+      if (control) this.setControl([control])
+    } catch (error) {
+      this.#whole.region.close()
+      throw error
+    }
+  }
+
+  /** What a peer that is accepted now is lent. */
+  get windows(): readonly MemoryWindow[] {
+    const wholeAccess = this.#options.writable ? 'write' : 'read'
+    return [windowOf(this.#whole, wholeAccess), ...this.#control.map((range) => windowOf(range, 'atomic'))]
+  }
+
+  /**
+   * Replaces the ranges that take compare-and-swap. Those that stay keep their rkeys; those that go are taken back from
+   * everybody at once.
+   * @throws BackdoorsError MEMLOCK_LIMIT, OUT_OF_RANGE, VERBS_CALL_FAILED; the earlier ranges are then gone
+   */
+  setControl(ranges: readonly ControlRange[]): void {
+    const earlier = this.#control
+    const kept = earlier.filter((range) => ranges.some(({ offset, length }) => range.offset === offset && range.length === length))
+    for (const range of earlier) if (!kept.includes(range)) range.region.close()
+    this.#control = kept
+    for (const { offset, length } of ranges) {
+      if (this.#control.some((range) => range.offset === offset && range.length === length)) continue
+      this.#control = [...this.#control, this.#register({ offset, length }, changing)]
+    }
   }
 
   /** Names of the peers that are connected. */
@@ -104,11 +130,22 @@ export class VerbsLender {
   close(): void {
     this.#closed = true
     for (const peer of this.peers) this.release(peer)
-    for (const region of this.#regions) region.close()
+    for (const { region } of [this.#whole, ...this.#control]) region.close()
   }
 
   #respond(peer: string): RcEndpoint {
-    const access = accessFlags.remoteRead | accessFlags.remoteAtomic
+    const access = accessFlags.remoteRead | accessFlags.remoteAtomic | (this.#options.writable ? accessFlags.remoteWrite : 0)
     return new RcEndpoint(this.#options.device, { ...this.#options.queuePairs, peer, access, depth: responderDepth })
   }
+
+  #register(range: ControlRange, access: number): RegisteredRange {
+    const { device, memory } = this.#options
+    const { MemoryRegion } = verbsAddon()
+    return { ...range, region: new MemoryRegion(device.domain, { memory, ...range, access }) }
+  }
 }
+
+/** Compare-and-swap; a NIC wants memory that may be changed remotely to be writable locally. */
+const changing = accessFlags.localWrite | accessFlags.remoteRead | accessFlags.remoteAtomic
+
+const windowOf = ({ offset, length, region }: RegisteredRange, access: MemoryWindow['access']): MemoryWindow => ({ offset, length, address: region.address, rkey: region.rkey, access })

@@ -1,0 +1,100 @@
+/** A whole host fails under load, and its memory outlives it: sessions are recovered through its NIC machine. */
+import type { Guest } from '../guest.js'
+import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
+import { hangKernel } from '../hang-kernel.js'
+import { judge, rigTimes, startClients, type RigEvent } from './cluster.js'
+import { startHostCluster, type HostCluster } from './hosts.js'
+
+const sessions = 40
+/** Each client commits some five times a second: a panic at a random instant catches commits half done. */
+const thinkMs = 200
+const longestDelayMs = 3000
+
+/** How a host fails, and what has to be seen of it. */
+interface HostFailure {
+  readonly name: string
+  readonly verdicts: readonly string[]
+  fail(guest: Guest, cluster: HostCluster): Promise<void>
+  /** After the recovery: what the host does when it runs on. @returns whether its servers found themselves fenced */
+  revive?(guest: Guest): Promise<void>
+}
+
+async function trial(context: ScenarioContext, cluster: HostCluster, failure: HostFailure, number: number): Promise<ScenarioResult> {
+  const { log } = context
+  const { healthy } = cluster
+  const guest = await cluster.bootHost()
+  const a = await cluster.startHost(guest)
+  const clients = await startClients(healthy, a, [healthy], sessions, { prefix: `t${number}-`, thinkMs })
+  const delayMs = Math.random() * longestDelayMs
+  await new Promise((resolve) => setTimeout(resolve, delayMs))
+  clients.process.write('fail a\n')
+  const failedAtMs = performance.now()
+  await failure.fail(guest, cluster)
+  log(`trial ${number}: ${failure.name} after ${Math.round(delayMs)} ms of load`)
+  const since = (matches: (event: RigEvent) => boolean) => (event: RigEvent): boolean => event.atMs > failedAtMs && matches(event)
+  const verdict = await healthy.daemonLog.until('verdict', since(({ event, peer, verdict: kind }) => event === 'verdict' && peer === 'a' && kind !== 'alive'))
+  log(`trial ${number}: ${String(verdict.verdict)}: ${String(verdict.seen)}`)
+  const recovered = await healthy.daemonLog.until('recovery', since(({ event, outcome }) => event === 'recovered' && outcome === 'announced'))
+  await clients.log.until('recovery of all sessions', ({ event }) => event === 'all-recovered', 90_000)
+  const lastClientMs = performance.now() - failedAtMs
+  await failure.revive?.(guest)
+  const fenced = failure.revive === undefined ? undefined : await a.serverLog.until('word that it is fenced', ({ event }) => event === 'fenced').then(() => true, () => false)
+  const judgement = await judge(clients)
+  await guest.close()
+  const ok = judgement.lost === 0 && judgement.servedTwice === 0 && judgement.invented === 0 && judgement.recovered === sessions &&
+    failure.verdicts.includes(String(verdict.verdict)) && fenced !== false
+  return {
+    ok, delayMs: Math.round(delayMs), ...judgement, verdict: verdict.verdict, seen: verdict.seen, ...(fenced === undefined ? {} : { fenced }),
+    detectMs: Math.round(verdict.atMs - failedAtMs), recoverMs: Math.round(recovered.atMs - failedAtMs), lastClientMs: Math.round(lastClientMs),
+  }
+}
+
+async function trials(context: ScenarioContext, failure: HostFailure, count: number): Promise<ScenarioResult> {
+  const cluster = await startHostCluster(context)
+  const results: ScenarioResult[] = []
+  for (let number = 1; number <= count; number++) {
+    const result = await trial(context, cluster, failure, number)
+    context.log(JSON.stringify({ trial: number, ...result }))
+    results.push(result)
+  }
+  const sum = (field: string): number => results.reduce((total, result) => total + Number(result[field]), 0)
+  const all = (field: string): unknown[] => results.map((result) => result[field])
+  return {
+    ok: results.every(({ ok }) => ok), failure: failure.name, trials: count,
+    sessions: sum('sessions'), recovered: sum('recovered'), lost: sum('lost'), servedTwice: sum('servedTwice'), invented: sum('invented'), acknowledged: sum('acknowledged'),
+    findings: results.flatMap(({ findings }) => findings as string[]).slice(0, 20), verdicts: all('verdict'), seen: all('seen'), ...(failure.revive ? { fenced: all('fenced') } : {}),
+    intervalMs: rigTimes.intervalMs, deadlineMs: rigTimes.osDeadlineMs, detectMs: all('detectMs'), recoverMs: all('recoverMs'), lastClientMs: all('lastClientMs'),
+  }
+}
+
+export const panicRecover: Scenario = {
+  name: 'panic-recover',
+  summary: 'a host panics at a random instant under load; its sessions are read out of its memory and served on (--trials)',
+  run: (context) => trials(context, {
+    name: 'panic',
+    verdicts: ['os-panicked'],
+    // The shell dies with its machine: there is no end of it to wait for.
+    fail: async (guest) => void (await guest.spawn('echo c > /proc/sysrq-trigger')),
+  }, context.trials),
+}
+
+export const pauseHost: Scenario = {
+  name: 'pause-host',
+  summary: 'a host is paused by its hypervisor and resumed: recovered meanwhile, it finds itself fenced',
+  run: (context) => trials(context, {
+    name: 'pause',
+    verdicts: ['os-stalled'],
+    fail: (guest) => guest.freeze(),
+    revive: (guest) => guest.thaw(),
+  }, 1),
+}
+
+export const hangHost: Scenario = {
+  name: 'hang-host',
+  summary: 'both processors of a host spin with their interrupts off: no panic, no progress; fenced and recovered',
+  run: (context) => trials(context, {
+    name: 'hang',
+    verdicts: ['os-stalled'],
+    fail: (guest, { ramPath }) => hangKernel(guest, ramPath, 2),
+  }, 1),
+}

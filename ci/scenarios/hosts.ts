@@ -1,0 +1,70 @@
+/** A host, the NIC machine that has its RAM, and a healthy node that watches the host through it. */
+import { execFileSync } from 'node:child_process'
+import type { Guest, GuestOptions } from '../guest.js'
+import type { ScenarioContext } from '../scenario.js'
+import { daemonPort, makeKeys, overVerbs, rigConfig, startDaemon, startServer, type ClusterNode } from './cluster.js'
+
+/** Names of the nodes; the host's guest has a number behind it, as it is booted anew for each trial. */
+const [host, nic, healthy] = ['a', 'a-nic', 'b'] as const
+
+const hostMemoryMiB = 512
+/** The DAX device begins where the first 2 MiB of the host's physical memory end: its own book-keeping lies in them. */
+const daxStartBytes = 2 << 20
+
+export interface HostCluster {
+  readonly nic: Guest
+  readonly nicDaemon: Pick<ClusterNode, 'daemon' | 'daemonLog'>
+  /** Watches `a`; with a server of its own, which takes sessions over. */
+  readonly healthy: ClusterNode
+  readonly ramPath: string
+  /** Boots the host, whose RAM is empty then. */
+  bootHost(options?: Partial<GuestOptions>): Promise<Guest>
+  /** Starts daemon and server on the host, and waits until the healthy node watches its region. */
+  startHost(guest: Guest): Promise<ClusterNode>
+}
+
+export async function startHostCluster(context: ScenarioContext): Promise<HostCluster> {
+  const ramPath = context.ramFile(host)
+  const keys = await makeKeys(context, [nic, healthy])
+  const [[nicGuest], [healthyGuest]] = await Promise.all([
+    context.boot([nic], { memoryMiB: 768, hostRam: { path: ramPath, mebibytes: hostMemoryMiB } }),
+    context.boot([healthy], { memoryMiB: 768 }),
+  ])
+  const nicDaemon = await startNicDaemon(context, nicGuest, healthyGuest, keys)
+  const daemon = await startDaemon(context, healthyGuest, {
+    ...rigConfig(healthy, 2), ...overVerbs(healthy, healthyGuest, keys),
+    peers: [{ name: nic, host: nicGuest.ip, port: daemonPort }, { name: host, through: nic }],
+  })
+  const node = { name: healthy, guest: healthyGuest, ...daemon, ...(await startServer(healthy, healthyGuest)) }
+  await daemon.daemonLog.until('link to the NIC machine', ({ event, peer }) => event === 'watching' && peer === nic)
+  context.log('the NIC machine lends the RAM of a')
+  let boots = 0
+  return {
+    nic: nicGuest, nicDaemon, healthy: node, ramPath,
+    bootHost: async (options) => {
+      // What an earlier life left in memory would be found, too: a kernel that is no more.
+      if (boots > 0) execFileSync('fallocate', ['--punch-hole', '--offset', String(daxStartBytes), '--length', String((hostMemoryMiB << 20) - daxStartBytes), ramPath])
+      const [guest] = await context.boot([`${host}-${++boots}`], { memoryMiB: hostMemoryMiB, cpus: 2, ramPath, ...options })
+      return guest
+    },
+    startHost: async (guest) => {
+      const before = performance.now()
+      // No RDMA on the host: its region is shared memory that nobody but its NIC machine reads from outside.
+      const own = await startDaemon(context, guest, { ...rigConfig(host, 0), fabric: 'shm' })
+      const server = await startServer(host, guest)
+      await daemon.daemonLog.until('link to the host\'s region', ({ event, peer, atMs }) => event === 'watching' && peer === host && atMs > before)
+      context.log('the healthy node watches the region of a in its memory')
+      return { name: host, guest, ...own, ...server }
+    },
+  }
+}
+
+async function startNicDaemon(context: ScenarioContext, guest: Guest, watcher: Guest, keys: string): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
+  await guest.check('ndctl create-namespace -f -e namespace0.0 -m devdax --map=mem --align=4096')
+  const length = Number(await guest.check('cat /sys/bus/dax/devices/dax0.0/size'))
+  return await startDaemon(context, guest, {
+    ...rigConfig(nic, 0), ...overVerbs(nic, guest, keys),
+    peers: [{ name: healthy, host: watcher.ip, port: daemonPort }],
+    hosts: [{ name: host, memory: '/dev/dax0.0', map: [{ physical: daxStartBytes, length, offset: 0 }] }],
+  })
+}

@@ -1,0 +1,121 @@
+/** Lets other processes of this machine, of the same user, read memory that this process reaches. */
+import { chmodSync, rmSync } from 'node:fs'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Logger } from 'pino'
+import { asBackdoorsError, BackdoorsError } from '../../errors.js'
+import { FrameDecoder } from '../enrollment/framing.js'
+import type { ReadableMemory } from '../remote-memory.js'
+import { decodeRanges, frame, jsonFrame, mostRequestBytes, relayHello, statuses, type RelayWelcome } from './relay-protocol.js'
+
+/** Batches of one connection that are read at a time; more wait unread in the socket. */
+const mostUnderWay = 4
+
+export interface RelayedSource extends Omit<RelayWelcome, 'peer' | 'length'> {
+  readonly memory: ReadableMemory
+}
+
+export interface RelayServerOptions {
+  /** Of the unix socket; mode 0600. */
+  readonly path: string
+  /** @throws BackdoorsError PEER_UNKNOWN, … which the client is told */
+  readonly find: (name: string) => RelayedSource
+  readonly log: Logger
+}
+
+export class RelayServer {
+  readonly #options: RelayServerOptions
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+
+  constructor(options: RelayServerOptions) {
+    this.#options = options
+    this.#server = createServer((socket) => this.#serve(socket))
+  }
+
+  /** A socket file that is there is a dead server's: its owner sees to that. @throws BackdoorsError SYSTEM_CALL_FAILED */
+  async listen(): Promise<void> {
+    const { path } = this.#options
+    rmSync(path, { force: true })
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error) => reject(asBackdoorsError(error, 'SYSTEM_CALL_FAILED', `Cannot listen on ${path}`, { path })))
+      this.#server.listen(path, resolve)
+    })
+    chmodSync(path, 0o600)
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    if (this.#server.listening) await new Promise((resolve) => this.#server.close(resolve))
+  }
+
+  #serve(socket: Socket): void {
+    const { log, find } = this.#options
+    const connection = new RelayConnection(socket, find)
+    this.#sockets.add(socket)
+    socket.on('error', (error) => log.debug({ err: error }, 'a connection to the memory relay failed'))
+    socket.once('close', () => this.#sockets.delete(socket))
+    socket.on('data', (piece: Buffer) => connection.take(piece))
+  }
+}
+
+class RelayConnection {
+  readonly #socket: Socket
+  readonly #find: RelayServerOptions['find']
+  readonly #decoder = new FrameDecoder(mostRequestBytes)
+  #memory: ReadableMemory | undefined
+  #underWay = 0
+  #answered: Promise<unknown> = Promise.resolve()
+
+  constructor(socket: Socket, find: RelayServerOptions['find']) {
+    this.#socket = socket
+    this.#find = find
+  }
+
+  take(piece: Buffer): void {
+    this.#decoder.push(piece)
+    this.#drain()
+  }
+
+  #drain(): void {
+    try {
+      while (this.#underWay < mostUnderWay) {
+        const request = this.#decoder.next()
+        if (request === undefined) return void this.#socket.resume()
+        if (this.#memory) this.#start(this.#memory, request)
+        else this.#greet(request)
+      }
+      this.#socket.pause()
+    } catch (error) {
+      // What came in is no request: nothing that follows can be understood either.
+      this.#socket.end(jsonFrame({ error: describe(error) }))
+    }
+  }
+
+  #greet(request: Buffer): void {
+    const parsed = relayHello.safeParse(JSON.parse(request.toString('utf8')))
+    if (!parsed.success) throw new BackdoorsError('PROTOCOL_ERROR', 'The first frame has to name a memory.')
+    const { memory, ...rest } = this.#find(parsed.data.memory)
+    this.#memory = memory
+    this.#socket.write(jsonFrame({ peer: memory.peer, length: memory.length, ...rest }))
+  }
+
+  /** Batches are read side by side, and answered in order. */
+  #start(memory: ReadableMemory, request: Buffer): void {
+    const ranges = decodeRanges(request)
+    this.#underWay += 1
+    const read = memory.readMany(ranges).then(
+      (found) => Buffer.concat([Buffer.from([statuses.ok]), ...found]),
+      (error: unknown) => Buffer.concat([Buffer.from([statuses.failed]), Buffer.from(JSON.stringify(describe(error)))]),
+    )
+    this.#answered = this.#answered.then(async () => {
+      this.#socket.write(frame(await read))
+      this.#underWay -= 1
+      this.#drain()
+    })
+  }
+}
+
+function describe(error: unknown): { code: string; message: string } {
+  const { code, message } = asBackdoorsError(error, 'PROTOCOL_ERROR', 'The request was not understood')
+  return { code, message }
+}

@@ -1,0 +1,179 @@
+/**
+ * A large file that is written in order, while more is being read: zeros become holes, nobody else may read it, and it bears its
+ * name only when it is whole.
+ */
+import { constants } from 'node:fs'
+import { open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { BackdoorsError, isBackdoorsError } from '../../errors.js'
+import { pageBytes } from '../page-table-format.js'
+import type { PhysicalMemory, PhysicalRange } from '../physical-memory.js'
+
+/** A part of the file: what is at these physical addresses, one behind the other. */
+export interface FilePart {
+  /** In the file, in bytes: a whole number of pages, behind the part before. */
+  readonly offset: number
+  readonly ranges: readonly PhysicalRange[]
+}
+
+export interface ExportProgress {
+  /** In bytes of memory. */
+  readonly done: number
+  readonly total: number
+}
+
+export interface StreamOptions {
+  /** Parts that are read at the same time; 4 by default. A wire is filled by many reads at once. */
+  readonly readsInFlight?: number | undefined
+  readonly onProgress?: ((progress: ExportProgress) => void) | undefined
+  /** Ends the export before its next part. */
+  readonly signal?: AbortSignal | undefined
+}
+
+const mode = 0o600
+/** Length is brought up to what is done so often, so that a run of zeros is not read again. In parts. */
+const partsPerMark = 64
+const emptyPage = new Uint8Array(pageBytes)
+
+export class SparseFile {
+  readonly path: string
+  readonly #part: string
+  readonly #file: FileHandle
+  /** Bytes that are not holes. */
+  written = 0
+
+  private constructor(path: string, part: string, file: FileHandle) {
+    this.path = path
+    this.#part = part
+    this.#file = file
+  }
+
+  /**
+   * Begins the file, under the name `PATH.part`; what an earlier export has left there is done away with.
+   * @throws BackdoorsError SYSTEM_CALL_FAILED
+   */
+  static async create(path: string): Promise<SparseFile> {
+    const part = `${path}.part`
+    return await failing(part, 'open', async () => {
+      await rm(part, { force: true })
+      return new SparseFile(path, part, await open(part, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode))
+    })
+  }
+
+  /**
+   * Goes on with a file that an earlier export has left, if it begins with the same head.
+   * @returns undefined where there is none, or it is another's
+   * @throws BackdoorsError SYSTEM_CALL_FAILED
+   */
+  static async resume(path: string, head: Uint8Array): Promise<{ readonly file: SparseFile; readonly length: number } | undefined> {
+    const part = `${path}.part`
+    return await failing(part, 'open', async () => {
+      const file = await open(part, constants.O_RDWR | constants.O_NOFOLLOW).catch((error: unknown) => {
+        if (['ENOENT', 'ELOOP', 'EACCES', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
+        throw error
+      })
+      if (file === undefined) return undefined
+      const { uid, nlink, size, mode: found } = await file.stat()
+      const isOurs = uid === process.getuid?.() && nlink === 1 && (found & 0o170_777) === (constants.S_IFREG | mode)
+      const begins = new Uint8Array(head.length)
+      if (!isOurs || size < head.length || (await file.read(begins, 0, head.length, 0)).bytesRead < head.length || Buffer.compare(begins, head) !== 0) return void (await file.close())
+      return { file: new SparseFile(path, part, file), length: size }
+    })
+  }
+
+  /** Writes pages, but not those of zeros: where the file has had nothing, they read as zeros anyway. @throws BackdoorsError SYSTEM_CALL_FAILED */
+  async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
+    await failing(this.#part, 'write', async () => {
+      let at = offset
+      for (const piece of pieces) {
+        for (const [from, to] of filledPages(piece)) {
+          for (let done = from; done < to;) done += (await this.#file.write(piece, done, to - done, at + done)).bytesWritten
+          this.written += to - from
+        }
+        at += piece.length
+      }
+    })
+  }
+
+  /** Cuts the file off, or lengthens it by a hole. @throws BackdoorsError SYSTEM_CALL_FAILED */
+  async truncate(length: number): Promise<void> {
+    await failing(this.#part, 'ftruncate', () => this.#file.truncate(length))
+  }
+
+  /** Gives the file its name. @param length in bytes @throws BackdoorsError SYSTEM_CALL_FAILED */
+  async finish(length: number): Promise<void> {
+    await this.truncate(length)
+    await failing(this.#part, 'fsync', () => this.#file.sync())
+    await this.close()
+    await failing(this.#part, 'rename', () => rename(this.#part, this.path))
+  }
+
+  /** Leaves what there is so far, for `resume`. */
+  async close(): Promise<void> {
+    await this.#file.close()
+  }
+
+  /** Removes what there is so far. */
+  async discard(): Promise<void> {
+    await this.close()
+    await rm(this.#part, { force: true })
+  }
+}
+
+/** From and to, of rows of pages that are not all zeros. */
+function filledPages(piece: Uint8Array): [number, number][] {
+  const rows: [number, number][] = []
+  for (let at = 0; at < piece.length; at += pageBytes) {
+    const page = piece.subarray(at, at + pageBytes)
+    if (Buffer.compare(page, emptyPage.subarray(0, page.length)) === 0) continue
+    const last = rows.at(-1)
+    if (last?.[1] === at) last[1] = at + page.length
+    else rows.push([at, at + page.length])
+  }
+  return rows
+}
+
+/**
+ * Copies memory into the file: several parts are read at once, and written in order, so that the file's length tells how far it
+ * has come.
+ * @param done bytes of `total` that were there before
+ * @throws BackdoorsError SYSTEM_CALL_FAILED, what reading throws, and the reason of the signal
+ */
+export async function copyParts(file: SparseFile, physical: PhysicalMemory, parts: AsyncIterable<FilePart> | Iterable<FilePart>, { readsInFlight = 4, onProgress, signal }: StreamOptions, total: number, done = 0): Promise<void> {
+  const flying: { readonly part: FilePart; readonly read: Promise<Uint8Array[]> }[] = []
+  let copied = done
+  let sinceMark = 0
+  const land = async (): Promise<void> => {
+    const { part, read } = flying.shift() as (typeof flying)[number]
+    const pieces = await read
+    signal?.throwIfAborted()
+    await file.write(part.offset, pieces)
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
+    if (++sinceMark >= partsPerMark) {
+      await file.truncate(part.offset + length)
+      sinceMark = 0
+    }
+    copied += length
+    onProgress?.({ done: copied, total })
+  }
+  try {
+    onProgress?.({ done, total })
+    for await (const part of parts) {
+      if (flying.length >= readsInFlight) await land()
+      flying.push({ part, read: physical.readMany(part.ranges) })
+    }
+    while (flying.length > 0) await land()
+  } finally {
+    // After a failure the other reads may fail too, and that is known already.
+    await Promise.allSettled(flying.map(({ read }) => read))
+  }
+}
+
+async function failing<T>(path: string, call: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (isBackdoorsError(error)) throw error
+    const { code, errno, message } = error as NodeJS.ErrnoException
+    throw new BackdoorsError('SYSTEM_CALL_FAILED', `${call} of ${path}: ${message}`, { path, call, cause: error, ...(errno === undefined ? {} : { errno: Math.abs(errno) }), ...(code === undefined ? {} : { errnoName: code }) })
+  }
+}

@@ -1,0 +1,140 @@
+/** Watches a host by its kernel's own variables: no cooperation of the host is needed, and a panic is seen as such. */
+import { BackdoorsError, isBackdoorsError } from '../errors.js'
+import type { RemoteMemory, Watch, WatchEvent } from '../fabric/remote-memory.js'
+import { judge } from '../monitor/judge.js'
+import type { ControlConnection, Evidence, NodeVerdict, ObservedKernel } from '../monitor/verdict.js'
+import type { KernelImage } from './kernel-image.js'
+import { readPanicState } from './views/panic-state.js'
+import { judgePulse, PulseReader, type Pulse } from './views/pulse.js'
+
+export interface KernelWatchOptions {
+  /** The watcher's own name, for evidence. */
+  readonly by: string
+  readonly image: KernelImage
+  /** The lent memory under the image, for the sampler. */
+  readonly memory: RemoteMemory
+  /** How often `panic_cpu` is sampled. */
+  readonly intervalUs: number
+  readonly unreachableAfterUs: number
+  /** How often the kernel's progress is read, in milliseconds. */
+  readonly refreshMs: number
+  /** A kernel that has to move and has not for so long is stalled. */
+  readonly deadlineUs: number
+  /** @param knownForUs how long ago reads were found to fail; undefined where they succeed */
+  readonly controlConnection: (knownForUs: number | undefined) => ControlConnection
+  /** The watcher's monotonic clock. */
+  readonly nowUs: () => number
+  readonly every: (ms: number, run: () => void) => () => void
+  readonly onVerdict: (verdict: NodeVerdict, evidence: Evidence) => void
+  readonly onTrouble: (error: unknown) => void
+}
+
+const panicCell = 0
+
+export class KernelWatch {
+  readonly #options: KernelWatchOptions
+  #pulses: PulseReader | undefined
+  #earlier: Pulse[] = []
+  #kernel: ObservedKernel = {}
+  #unreachable: { readonly status: string; readonly atUs: number } | undefined
+  #watch: Watch | undefined
+  #stopTimer: (() => void) | undefined
+  #looking: Promise<void> | undefined
+  #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
+  #closed = false
+
+  constructor(options: KernelWatchOptions) {
+    this.#options = options
+  }
+
+  get verdict(): NodeVerdict {
+    return this.#verdict
+  }
+
+  /** @throws BackdoorsError KERNEL_UNSUPPORTED where this kernel has no `panic_cpu`, NOT_MAPPED, and what reading throws */
+  async start(): Promise<void> {
+    const { image, memory, intervalUs, unreachableAfterUs, refreshMs, every } = this.#options
+    const offset = await offsetOf(image, 'panic_cpu')
+    this.#pulses = await PulseReader.prepare(image)
+    if (this.#closed) return
+    // The cell is past its deadline at once, as nobody panics; what counts is that it moves after that.
+    const plan = { cells: [{ counterOffset: offset, deadlineUs: intervalUs }], intervalUs, unreachableAfterUs }
+    this.#watch = memory.watch(plan, (event) => this.#onEvent(event))
+    this.#stopTimer = every(refreshMs, () => void this.look())
+    await this.look()
+  }
+
+  /** Reads the kernel's state and judges. Runs one at a time. Never rejects: what cannot be read is told. */
+  async look(): Promise<void> {
+    this.#looking ??= this.#look().finally(() => (this.#looking = undefined))
+    await this.#looking
+  }
+
+  /** Idempotent. No verdict is told afterwards. */
+  close(): void {
+    this.#closed = true
+    this.#watch?.close()
+    this.#stopTimer?.()
+  }
+
+  #onEvent(event: WatchEvent): void {
+    if (this.#closed) return
+    if (event.kind === 'unreachable') {
+      this.#unreachable = { status: event.status, atUs: event.atUs }
+      this.#judge()
+    } else if (event.kind === 'reachable') {
+      this.#unreachable = undefined
+      this.#earlier = []
+    } else if (event.kind === 'moved' && event.cell === panicCell) {
+      // A look that is under way may have read before this.
+      void (this.#looking ?? Promise.resolve()).then(() => this.look())
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { image, deadlineUs, nowUs, onTrouble } = this.#options
+    if (this.#closed || this.#unreachable) return this.#judge()
+    try {
+      this.#kernel = { ...(await this.#observePanic(image)), ...(await this.#observePulse(deadlineUs, nowUs)) }
+    } catch (error) {
+      if (!isBackdoorsError(error)) throw error
+      onTrouble(error)
+    }
+    this.#judge()
+  }
+
+  async #observePanic(image: KernelImage): Promise<ObservedKernel> {
+    const { isPanicked, panicCpu, onlineCpus, possibleCpus } = await readPanicState(image)
+    if (!isPanicked) return {}
+    const others = possibleCpus.length > 1 ? `of ${possibleCpus.length} CPUs only ${onlineCpus.join(', ') || 'none'} is online` : 'it is the only CPU'
+    return { panicked: `panic_cpu is ${panicCpu}, and ${others}` }
+  }
+
+  async #observePulse(deadlineUs: number, nowUs: () => number): Promise<ObservedKernel> {
+    const pulse = await (this.#pulses as PulseReader).read(nowUs)
+    const judged = judgePulse([...this.#earlier, pulse], { nowUs: nowUs(), deadlineUs })
+    this.#earlier = judged.history
+    return judged.kind === 'stalled' ? { stalled: judged.seen } : { moves: judged.seen }
+  }
+
+  #judge(): void {
+    if (this.#closed) return
+    const { nowUs, controlConnection } = this.#options
+    const unreachable = this.#unreachable
+    const control = controlConnection(unreachable && nowUs() - unreachable.atUs)
+    const status = unreachable ? { status: unreachable.status } : {}
+    const judgement = judge({ reachable: !unreachable, ...status, control, osSensor: undefined, boxes: [], kernel: this.#kernel })
+    if (!judgement || judgement.node.kind === this.#verdict.kind) return
+    this.#verdict = judgement.node
+    this.#options.onVerdict(judgement.node, { by: this.#options.by, atUs: nowUs(), seen: judgement.node.seen })
+  }
+}
+
+/** Where a variable lies in the lent memory. */
+async function offsetOf(image: KernelImage, symbol: string): Promise<number> {
+  const address = image.addressOf(symbol)
+  const [translation] = await image.memory.translate([address])
+  const found = translation && 'physical' in translation ? image.physical.locate({ physical: translation.physical, length: 4 }) : undefined
+  if (found?.[0]) return found[0].offset
+  throw new BackdoorsError('NOT_MAPPED', `${symbol} of ${image.peer}, at 0x${address.toString(16)}, is not mapped, or not lent.`, { peer: image.peer, address, length: 4 })
+}

@@ -1,0 +1,47 @@
+/** The recorded host, with its memory damaged on the way: what a dying machine, or a hostile one, may answer. */
+import type { MemoryRange, ReadableMemory } from '../../fabric/remote-memory.js'
+import { Random } from '../../fabric/mock/random.js'
+import { damage, flipBits } from '../../region/testing/damage.js'
+import type { KernelImage } from '../kernel-image.js'
+import { PhysicalMemory } from '../physical-memory.js'
+
+/** Answers of `memory`, some of which `change` has been at. */
+function changing(memory: ReadableMemory, change: (bytes: Uint8Array, range: MemoryRange) => void): ReadableMemory {
+  const readMany = async (ranges: readonly MemoryRange[]): Promise<Uint8Array[]> => {
+    const read = (await memory.readMany(ranges)).map((bytes) => bytes.slice())
+    for (const [i, bytes] of read.entries()) change(bytes, ranges[i] as MemoryRange)
+    return read
+  }
+  const read = async (offset: number, length: number): Promise<Uint8Array> => (await readMany([{ offset, length }]))[0] as Uint8Array
+  return { peer: memory.peer, length: memory.length, read, readMany }
+}
+
+/** The same kernel, whose memory is changed at each read. Its page tables are among what is read. */
+export function withChanges(image: KernelImage, change: (bytes: Uint8Array, range: MemoryRange) => void): KernelImage {
+  return image.over(new PhysicalMemory(changing(image.physical.memory, change), image.physical.spans))
+}
+
+/** Damages one answer of every `every` or so, drawn from a seed; pages of page tables as well. */
+export function damaged(image: KernelImage, seed: number, every: number): KernelImage {
+  const random = new Random(seed)
+  return withChanges(image, (bytes) => {
+    if (random.integer(0, every - 1) !== 0) return
+    // Words are written at multiples of 4.
+    if (bytes.length % 4 === 0) damage(bytes, random)
+    else flipBits(bytes, random, 4)
+  })
+}
+
+/** Writes bytes over what stands at an address of the kernel's; the address must be mapped. */
+export async function withBytes(image: KernelImage, address: bigint, replacement: Uint8Array): Promise<KernelImage> {
+  const [translated] = await image.memory.translate([address])
+  if (translated === undefined || 'missing' in translated) throw new Error(`0x${address.toString(16)} is not mapped`)
+  const span = image.physical.spans.find(({ physical, length }) => physical <= translated.physical && translated.physical < physical + length)
+  if (span === undefined) throw new Error(`0x${address.toString(16)} is not in RAM`)
+  const start = translated.physical - span.physical + span.offset
+  return withChanges(image, (bytes, { offset }) => {
+    const from = Math.max(offset, start)
+    const to = Math.min(offset + bytes.length, start + replacement.length)
+    if (from < to) bytes.set(replacement.subarray(from - start, to - start), from - offset)
+  })
+}

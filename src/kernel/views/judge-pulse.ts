@@ -1,0 +1,89 @@
+/** Does a kernel live? A pure function of the pulses that were read of it. */
+import type { CpuPulse, Pulse } from './pulse.js'
+
+export const pulseKinds = ['alive', 'idle', 'stalled', 'panicked'] as const
+/**
+ * - `alive`: something has moved within the deadline.
+ * - `idle`: nothing has, and nothing has to: every CPU that is online idles with its tick stopped, and no timer is overdue.
+ * - `stalled`: a CPU is busy or a timer is overdue, and nothing has moved for longer than the deadline.
+ * - `panicked`: `panic_cpu` is set and no other CPU runs. The panicking CPU may go on counting time.
+ */
+export type PulseKind = (typeof pulseKinds)[number]
+
+export interface JudgedPulse {
+  readonly kind: PulseKind
+  /** What that was concluded from. */
+  readonly seen: string
+  /** What the next judgement has to know: give it with the next pulse behind. Two pulses at most. */
+  readonly history: Pulse[]
+}
+
+export interface JudgeOptions {
+  /** The watcher's monotonic clock. */
+  readonly nowUs: number
+  readonly deadlineUs: number
+}
+
+/** The clocks of two machines go apart by less than one part in so many. */
+const clockPrecision = 1000
+
+/**
+ * Judges the last of some pulses. No duration comes from the watched machine: its clock is only compared with its own timers, and
+ * is taken to have gone on since it was last read as the watcher's did. It has gone on for longer: so a timer is
+ * never called overdue too early.
+ *
+ * @param pulses in the order they were read; the last one is judged
+ * @param options `nowUs` is when it is judged: a pulse that is itself older than the deadline condemns nobody
+ */
+export function judgePulse(pulses: readonly Pulse[], { nowUs, deadlineUs }: JudgeOptions): JudgedPulse {
+  const last = pulses.at(-1)
+  if (last === undefined) return { kind: 'alive', seen: 'no pulse has been read yet', history: [] }
+  const since = firstAlike(pulses, last)
+  const history = since === last ? [last] : [since, last]
+  const panicked = seenPanicked(pulses, last)
+  if (panicked !== undefined) return { kind: 'panicked', seen: panicked, history }
+  const quietUs = Math.max(0, last.atUs - since.atUs)
+  const quiet = `nothing has moved for ${Math.round(quietUs)} µs (deadline ${deadlineUs} µs)`
+  if (quietUs <= deadlineUs) return { kind: 'alive', seen: pulses.length < 2 ? 'its first pulse' : 'its clocks and counters move', history }
+  if (nowUs - last.atUs > deadlineUs) return { kind: 'alive', seen: `its last pulse was read ${Math.round(nowUs - last.atUs)} µs ago`, history }
+  const reason = stallReason(last, quietUs, deadlineUs)
+  if (reason !== undefined) return { kind: 'stalled', seen: `${quiet}, and ${reason}`, history }
+  return { kind: 'idle', seen: `every CPU is idle, and no timer is due`, history }
+}
+
+/** The first of the pulses at the end that are all alike. */
+function firstAlike(pulses: readonly Pulse[], last: Pulse): Pulse {
+  const mark = markOf(last)
+  let first = last
+  for (let i = pulses.length - 2; i >= 0; i--) {
+    const pulse = pulses[i] as Pulse
+    if (markOf(pulse) !== mark) break
+    first = pulse
+  }
+  return first
+}
+
+/** All that moves. Only whether it is the same counts, so that numbers may wrap and clocks may jump. */
+function markOf({ jiffies, kernelTimeNs, panic, cpus }: Pulse): string {
+  const perCpu = cpus.map(({ cpu, isIdle, isTickStopped, nextEventNs, counters }) => [cpu, isIdle, isTickStopped, nextEventNs, ...counters].join(' '))
+  return [jiffies, kernelTimeNs, panic.panicCpu, ...perCpu].join('\n')
+}
+
+function seenPanicked(pulses: readonly Pulse[], { panic }: Pulse): string | undefined {
+  if (!panic.isPanicked) return undefined
+  const evidence = `panic_cpu is ${panic.panicCpu}`
+  if (panic.stoppedCpus.length > 0) return `${evidence}, and CPU ${panic.stoppedCpus.join(', ')} stopped`
+  // Nobody else could be seen to stop. crash_kexec sets panic_cpu for a moment, too: that does not last until another pulse.
+  const before = pulses.at(-2)?.panic
+  return before?.panicCpu === panic.panicCpu ? `${evidence} and stays so, and no other CPU is online` : undefined
+}
+
+function stallReason({ kernelTimeNs, cpus }: Pulse, quietUs: number, deadlineUs: number): string | undefined {
+  if (cpus.length === 0) return 'no CPU is online'
+  const busy = cpus.find(({ isIdle, isTickStopped }) => !isIdle || isTickStopped === false)
+  if (busy) return `CPU ${busy.cpu} ${busy.isIdle ? 'has its tick on' : 'is busy'}`
+  const allowedUs = deadlineUs + quietUs / clockPrecision
+  const overdueUs = ({ nextEventNs }: CpuPulse): number => (nextEventNs === undefined ? -Infinity : Number(kernelTimeNs - nextEventNs) / 1000 + quietUs)
+  const late = cpus.find((cpu) => overdueUs(cpu) > allowedUs)
+  return late && `a timer of CPU ${late.cpu} is ${Math.round(overdueUs(late))} µs overdue`
+}
