@@ -1,6 +1,8 @@
 /** QEMU's command line for a guest, and the QEMU process itself. */
 
 import { spawn, type ChildProcess } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
+import { constants, setPriority } from 'node:os';
 import { requireTools } from './host-tools.js';
 
 export type Accelerator = 'tcg' | 'kvm';
@@ -118,6 +120,12 @@ export class QemuProcess {
       });
     });
     return new QemuProcess(child, exited);
+  }
+
+  /** Everything else on this machine goes before it from now on: a processor that spins for ever keeps nobody waiting. */
+  async yieldToOthers(): Promise<void> {
+    const threads = await readdir(`/proc/${this.child.pid}/task`).catch(() => []);
+    for (const thread of threads) setPriority(Number(thread), constants.priority.PRIORITY_LOW);
   }
 
   async kill(): Promise<void> {

@@ -21,6 +21,9 @@ export const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
  */
 export const rigTimes = { intervalMs: 50, osDeadlineMs: 3000, serverDeadlineMs: 3000, unreachableAfterMs: 2000, refreshMs: 1000, silenceMs: 4000 } as const
 
+/** 4.096 µs × 2^16, 268 ms: an emulated machine answers reads by its processor, when that has time for it. */
+const answerTimeout = 16
+
 /** A JSON line that a process printed, and when it came in by the rig's own clock, in milliseconds. */
 export interface RigEvent {
   readonly atMs: number
@@ -34,8 +37,11 @@ export class EventLog {
   #ended: string | undefined
 
   constructor(process: GuestProcess) {
-    void process.closed.then(({ code, signal, stderr }) => {
-      this.#ended = `it ended with ${code ?? signal}: ${stderr.slice(-500)}`
+    void process.closed.then(
+      ({ code, signal, stderr }) => `it ended with ${code ?? signal}: ${stderr.slice(-500)}`,
+      (error: unknown) => (error instanceof Error ? error.message : String(error)),
+    ).then((ended) => {
+      this.#ended = ended
       for (const wake of this.#waiting) wake()
     })
     process.on('line', (text: string, stream: string) => {
@@ -109,7 +115,7 @@ export const rigConfig = (node: string, watched: number): DaemonConfigInput => (
 })
 
 export const overVerbs = (node: string, { ip }: Guest, keys: string): Pick<DaemonConfigInput, 'fabric' | 'verbs' | 'keys' | 'listen'> => ({
-  fabric: 'verbs', verbs: { device: 'rxe0' }, keys: join(keys, 'nodes', node), listen: { host: ip, port: daemonPort },
+  fabric: 'verbs', verbs: { device: 'rxe0', queuePairs: { timeout: answerTimeout } }, keys: join(keys, 'nodes', node), listen: { host: ip, port: daemonPort },
 })
 
 /** Makes the cluster's authority, and a certificate for each name. @returns their folder */

@@ -14,24 +14,25 @@ const longestDelayMs = 3000
 interface HostFailure {
   readonly name: string
   readonly verdicts: readonly string[]
-  fail(guest: Guest, cluster: HostCluster): Promise<void>
+  /** @returns when it failed, where that is later than the call. */
+  fail(guest: Guest, cluster: HostCluster): Promise<number | void>
   /** After the recovery: what the host does when it runs on. @returns whether its servers found themselves fenced */
   revive?(guest: Guest): Promise<void>
 }
 
 async function trial(context: ScenarioContext, cluster: HostCluster, failure: HostFailure, number: number): Promise<ScenarioResult> {
   const { log } = context
-  const { healthy } = cluster
   const guest = await cluster.bootHost()
   const a = await cluster.startHost(guest)
+  const healthy = await cluster.watching
   const clients = await startClients(healthy, a, [healthy], sessions, { prefix: `t${number}-`, thinkMs })
   const delayMs = Math.random() * longestDelayMs
   await new Promise((resolve) => setTimeout(resolve, delayMs))
   clients.process.write('fail a\n')
-  const failedAtMs = performance.now()
-  await failure.fail(guest, cluster)
+  const calledAtMs = performance.now()
+  const failedAtMs = (await failure.fail(guest, cluster)) ?? calledAtMs
   log(`trial ${number}: ${failure.name} after ${Math.round(delayMs)} ms of load`)
-  const since = (matches: (event: RigEvent) => boolean) => (event: RigEvent): boolean => event.atMs > failedAtMs && matches(event)
+  const since = (matches: (event: RigEvent) => boolean) => (event: RigEvent): boolean => event.atMs > calledAtMs && matches(event)
   const verdict = await healthy.daemonLog.until('verdict', since(({ event, peer, verdict: kind }) => event === 'verdict' && peer === 'a' && kind !== 'alive'))
   log(`trial ${number}: ${String(verdict.verdict)}: ${String(verdict.seen)}`)
   const recovered = await healthy.daemonLog.until('recovery', since(({ event, outcome }) => event === 'recovered' && outcome === 'announced'))

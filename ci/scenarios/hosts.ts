@@ -13,9 +13,8 @@ const daxStartBytes = 2 << 20
 
 export interface HostCluster {
   readonly nic: Guest
-  readonly nicDaemon: Pick<ClusterNode, 'daemon' | 'daemonLog'>
-  /** Watches `a`; with a server of its own, which takes sessions over. */
-  readonly healthy: ClusterNode
+  /** The healthy node, once it watches; with a server of its own, which takes sessions over. */
+  readonly watching: Promise<ClusterNode>
   readonly ramPath: string
   /** Boots the host, whose RAM is empty then. */
   bootHost(options?: Partial<GuestOptions>): Promise<Guest>
@@ -30,17 +29,20 @@ export async function startHostCluster(context: ScenarioContext): Promise<HostCl
     context.boot([nic], { memoryMiB: 768, hostRam: { path: ramPath, mebibytes: hostMemoryMiB } }),
     context.boot([healthy], { memoryMiB: 768 }),
   ])
-  const nicDaemon = await startNicDaemon(context, nicGuest, healthyGuest, keys)
-  const daemon = await startDaemon(context, healthyGuest, {
-    ...rigConfig(healthy, 2), ...overVerbs(healthy, healthyGuest, keys),
-    peers: [{ name: nic, host: nicGuest.ip, port: daemonPort }, { name: host, through: nic }],
-  })
-  const node = { name: healthy, guest: healthyGuest, ...daemon, ...(await startServer(healthy, healthyGuest)) }
-  await daemon.daemonLog.until('link to the NIC machine', ({ event, peer }) => event === 'watching' && peer === nic)
-  context.log('the NIC machine lends the RAM of a')
+  const length = await makeDaxDevice(nicGuest)
+  // Starting a program takes an emulated machine seconds: they start side by side, and the host boots meanwhile.
+  const watching = Promise.all([
+    startDaemon(context, nicGuest, {
+      ...rigConfig(nic, 0), ...overVerbs(nic, nicGuest, keys),
+      peers: [{ name: healthy, host: healthyGuest.ip, port: daemonPort }],
+      hosts: [{ name: host, memory: '/dev/dax0.0', map: [{ physical: daxStartBytes, length, offset: 0 }] }],
+    }),
+    startHealthy(context, healthyGuest, nicGuest, keys),
+  ]).then(([, node]) => node)
+  watching.catch(() => undefined) // told to whoever waits for it
   let boots = 0
   return {
-    nic: nicGuest, nicDaemon, healthy: node, ramPath,
+    nic: nicGuest, watching, ramPath,
     bootHost: async (options) => {
       // What an earlier life left in memory would be found, too: a kernel that is no more.
       if (boots > 0) execFileSync('fallocate', ['--punch-hole', '--offset', String(daxStartBytes), '--length', String((hostMemoryMiB << 20) - daxStartBytes), ramPath])
@@ -49,22 +51,30 @@ export async function startHostCluster(context: ScenarioContext): Promise<HostCl
     },
     startHost: async (guest) => {
       const before = performance.now()
+      const { daemonLog } = await watching
       // No RDMA on the host: its region is shared memory that nobody but its NIC machine reads from outside.
       const own = await startDaemon(context, guest, { ...rigConfig(host, 0), fabric: 'shm' })
       const server = await startServer(host, guest)
-      await daemon.daemonLog.until('link to the host\'s region', ({ event, peer, atMs }) => event === 'watching' && peer === host && atMs > before)
+      await daemonLog.until('link to the host\'s region', ({ event, peer, atMs }) => event === 'watching' && peer === host && atMs > before)
       context.log('the healthy node watches the region of a in its memory')
       return { name: host, guest, ...own, ...server }
     },
   }
 }
 
-async function startNicDaemon(context: ScenarioContext, guest: Guest, watcher: Guest, keys: string): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
+/** @returns its length, in bytes */
+async function makeDaxDevice(guest: Guest): Promise<number> {
   await guest.check('ndctl create-namespace -f -e namespace0.0 -m devdax --map=mem --align=4096')
-  const length = Number(await guest.check('cat /sys/bus/dax/devices/dax0.0/size'))
-  return await startDaemon(context, guest, {
-    ...rigConfig(nic, 0), ...overVerbs(nic, guest, keys),
-    peers: [{ name: healthy, host: watcher.ip, port: daemonPort }],
-    hosts: [{ name: host, memory: '/dev/dax0.0', map: [{ physical: daxStartBytes, length, offset: 0 }] }],
+  return Number(await guest.check('cat /sys/bus/dax/devices/dax0.0/size'))
+}
+
+async function startHealthy(context: ScenarioContext, guest: Guest, nicGuest: Guest, keys: string): Promise<ClusterNode> {
+  const daemon = await startDaemon(context, guest, {
+    ...rigConfig(healthy, 2), ...overVerbs(healthy, guest, keys),
+    peers: [{ name: nic, host: nicGuest.ip, port: daemonPort }, { name: host, through: nic }],
   })
+  const node = { name: healthy, guest, ...daemon, ...(await startServer(healthy, guest)) }
+  await daemon.daemonLog.until('link to the NIC machine', ({ event, peer }) => event === 'watching' && peer === nic)
+  context.log('the NIC machine lends the RAM of a')
+  return node
 }

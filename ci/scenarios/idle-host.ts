@@ -14,17 +14,17 @@ export const idleHost: Scenario = {
   async run(context) {
     const { log } = context
     const cluster = await startHostCluster(context)
-    const { daemonLog } = cluster.healthy
     const guest = await cluster.bootHost()
+    const { daemonLog } = await cluster.watching
     await daemonLog.until('watch of the kernel', ({ event, peer }) => event === 'machine' && peer === 'a')
     const watchedAtMs = performance.now()
     log('the kernel of a is watched')
     await new Promise((resolve) => setTimeout(resolve, idleMs))
     const suspicions = daemonLog.events.filter(({ event, peer, verdict, atMs }) => event === 'verdict' && peer === 'a' && verdict !== 'alive' && atMs > watchedAtMs)
     log(`${suspicions.length} suspicions in ${idleMs / 1000} s`)
-    const hungAtMs = performance.now()
-    await hangKernel(guest, cluster.ramPath, 2)
-    const seen = await daemonLog.until('verdict on the hung host', ({ event, peer, verdict, atMs }) => event === 'verdict' && peer === 'a' && verdict !== 'alive' && atMs > hungAtMs)
+    const calledAtMs = performance.now()
+    const hungAtMs = await hangKernel(guest, cluster.ramPath, 2)
+    const seen = await daemonLog.until('verdict on the hung host', ({ event, peer, verdict, atMs }) => event === 'verdict' && peer === 'a' && verdict !== 'alive' && atMs > calledAtMs)
     log(`hung: ${String(seen.verdict)}: ${String(seen.seen)}`)
     return {
       ok: suspicions.length === 0 && seen.verdict === 'os-stalled', idleMs, suspicions: suspicions.map(({ seen: why }) => why),

@@ -49,7 +49,25 @@ export const configSchema = z.strictObject({
     heapBytes: z.number().int().min(4096).max(maxRegionBytes).default(defaultGeometry.heapBytes),
   }).prefault({}),
   fabric: z.enum(['shm', 'verbs']).default('shm'),
-  verbs: z.strictObject({ device: z.string().optional(), port: z.number().int().min(1).max(255).optional(), gidIndex: z.number().int().min(0).optional() }).prefault({}),
+  verbs: z.strictObject({
+    device: z.string().optional(),
+    port: z.number().int().min(1).max(255).optional(),
+    gidIndex: z.number().int().min(0).optional(),
+    /** See `QueuePairSettings` for units and defaults. A time-out must be much longer than the slowest peer takes to answer. */
+    queuePairs: z.strictObject({
+      timeout: z.number().int().min(1).max(31).exactOptional(),
+      retryCount: z.number().int().min(0).max(7).exactOptional(),
+      rnrRetry: z.number().int().min(0).max(7).exactOptional(),
+      minRnrTimer: z.number().int().min(0).max(31).exactOptional(),
+      depth: z.number().int().min(1).max(65_536).exactOptional(),
+      mtu: z.union([256, 512, 1024, 2048, 4096].map((bytes) => z.literal(bytes))).exactOptional(),
+      maxRdAtomic: z.number().int().min(1).max(255).exactOptional(),
+      trafficClass: z.number().int().min(0).max(255).exactOptional(),
+      serviceLevel: z.number().int().min(0).max(15).exactOptional(),
+      hopLimit: z.number().int().min(1).max(255).exactOptional(),
+      pkeyIndex: z.number().int().min(0).max(65_535).exactOptional(),
+    }).prefault({}),
+  }).prefault({}),
   listen: z.strictObject({ host: z.string(), port }).optional(),
   /** Folder of this node's certificate and key (`backdoors keys issue`). */
   keys: z.string().optional(),

@@ -10,6 +10,7 @@ import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { ScatteredMemory } from '../fabric/scattered-memory.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
+import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
 import { findHostRegion, type HostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
 import type { SymbolCache } from '../kernel/kernel-symbols.js'
@@ -28,6 +29,7 @@ export interface HostKeeperOptions {
   /** Keeps the connection to the peer that lends it. */
   readonly via: VerbsKeeper
   readonly device: VerbsDevice
+  readonly queuePairs: QueuePairSettings
   readonly handlers: PeerHandlers
   readonly cache?: SymbolCache
   readonly log: Logger
@@ -98,8 +100,8 @@ export class HostKeeper {
   }
 
   async #borrow(connection: EnrolledConnection): Promise<Borrowed> {
-    const { peer, device, cache } = this.#options
-    const connector = new VerbsConnector({ device, peer })
+    const { peer, device, queuePairs, cache } = this.#options
+    const connector = new VerbsConnector({ device, peer, queuePairs })
     let loan: HostLoan
     try {
       const answer = await connection.request(lendHostMethod, toWire(lendHostRequest, { host: peer, endpoints: connector.endpoints }), lendTimeoutMs)

@@ -8,6 +8,7 @@ import type { EndpointPair } from '../fabric/lending.js'
 import { MappedMemory } from '../fabric/mapped-memory.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
 import { VerbsLender } from '../fabric/verbs/lender.js'
+import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
 import { findHostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
 import { pageBytes } from '../kernel/page-table-format.js'
@@ -20,6 +21,13 @@ import type { HostLoan, HostState } from './host-messages.js'
 
 /** A search of the whole memory that found no kernel is not done again sooner, in milliseconds. */
 const searchAgainMs = 3000
+
+export interface HostLenderOptions {
+  /** A monotonic clock. */
+  readonly nowMs: () => number
+  readonly queuePairs: QueuePairSettings
+  readonly log: Logger
+}
 
 export class HostLender {
   readonly name: string
@@ -34,7 +42,7 @@ export class HostLender {
   #looking: Promise<HostState> | undefined
 
   /** @throws BackdoorsError SYSTEM_CALL_FAILED, INVALID_ARGUMENT or OUT_OF_RANGE for a map that does not fit, MEMLOCK_LIMIT, VERBS_CALL_FAILED */
-  constructor({ name, memory: path, map, writable }: HostConfig, device: VerbsDevice, { nowMs, log }: { nowMs: () => number; log: Logger }) {
+  constructor({ name, memory: path, map, writable }: HostConfig, device: VerbsDevice, { nowMs, queuePairs, log }: HostLenderOptions) {
     const { SharedMemory } = memoryAddon()
     this.name = name
     this.#nowMs = nowMs
@@ -43,7 +51,7 @@ export class HostLender {
     try {
       const { length } = this.#memory
       this.#physical = new PhysicalMemory(new MappedMemory(name, this.#memory), map ?? [{ physical: 0, length, offset: 0 }])
-      this.#lender = new VerbsLender({ device, memory: this.#memory, writable })
+      this.#lender = new VerbsLender({ device, memory: this.#memory, writable, queuePairs })
     } catch (error) {
       this.#memory.close()
       throw error

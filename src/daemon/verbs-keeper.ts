@@ -4,6 +4,7 @@ import { BackdoorsError } from '../errors.js'
 import { enroll, Enroller, probeMachine, type Closure, type Credentials, type EnrolledConnection } from '../fabric/enrollment/index.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
+import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
 import type { ControlConnection } from '../monitor/verdict.js'
 import type { RegionHeader } from '../region/header.js'
 import { readHeader } from '../region/region-reader.js'
@@ -30,6 +31,7 @@ export interface ConnectionListener {
 export class VerbsKeeper {
   readonly #peer: PeerConfig
   readonly #cluster: string
+  readonly #queuePairs: QueuePairSettings
   readonly #limits: { readonly pingIntervalMs: number; readonly silentAfterMs: number }
   readonly #device: VerbsDevice
   readonly #credentials: Credentials
@@ -42,9 +44,10 @@ export class VerbsKeeper {
   #link: VerbsLink | undefined
   #closed = false
 
-  constructor(peer: PeerConfig, { cluster, watch }: DaemonConfig, device: VerbsDevice, credentials: Credentials, log: Logger) {
+  constructor(peer: PeerConfig, { cluster, watch, verbs }: DaemonConfig, device: VerbsDevice, credentials: Credentials, log: Logger) {
     this.#peer = peer
     this.#cluster = cluster
+    this.#queuePairs = verbs.queuePairs
     this.#limits = { pingIntervalMs, silentAfterMs: Math.max(leastSilentAfterMs, silencePerUnreachable * watch.unreachableAfterMs) }
     this.#device = device
     this.#credentials = credentials
@@ -87,7 +90,7 @@ export class VerbsKeeper {
 
   async #attempt(signal: AbortSignal): Promise<EnrolledConnection> {
     const { name, host, port } = this.#peer
-    const connector = new VerbsConnector({ device: this.#device, peer: name })
+    const connector = new VerbsConnector({ device: this.#device, peer: name, queuePairs: this.#queuePairs })
     try {
       const connection = await enroll({
         address: { host: host as string, port: port as number }, peer: name, credentials: this.#credentials,

@@ -47,7 +47,7 @@ export class VerbsPeers implements PeerFabric {
     this.#region = region
     this.#log = log
     this.#credentials = credentials
-    const { device, port, gidIndex } = config.verbs
+    const { device, port, gidIndex, queuePairs } = config.verbs
     this.#device = VerbsDevice.open({
       ...(device === undefined ? {} : { device }),
       ...(port === undefined ? {} : { port }),
@@ -55,7 +55,7 @@ export class VerbsPeers implements PeerFabric {
       onEvent: (event) => log.warn({ event }, 'asynchronous event of the RDMA device'),
     })
     log.info({ device: this.#device.name, gid: this.#device.gid }, 'RDMA device opened')
-    this.#lender = new VerbsLender({ device: this.#device, memory: region.memory, control: { offset: control.offset, length: control.bytes } })
+    this.#lender = new VerbsLender({ device: this.#device, memory: region.memory, control: { offset: control.offset, length: control.bytes }, queuePairs })
     const names = new Set(config.peers.map(({ name }) => name))
     this.#server = new EnrollmentServer({
       listen: config.listen as { host: string; port: number },
@@ -72,13 +72,13 @@ export class VerbsPeers implements PeerFabric {
       ]),
       logger: log,
     })
-    for (const host of config.hosts) this.#hosts.set(host.name, new HostLender(host, this.#device, { nowMs: monotonicMs, log }))
+    for (const host of config.hosts) this.#hosts.set(host.name, new HostLender(host, this.#device, { nowMs: monotonicMs, queuePairs, log }))
   }
 
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
     const { through } = peer
     if (through !== undefined) {
-      const keeper = new HostKeeper({ peer: peer.name, via: this.#lenderOf(through), device: this.#device, handlers, log: this.#log })
+      const keeper = new HostKeeper({ peer: peer.name, via: this.#lenderOf(through), device: this.#device, queuePairs: this.#config.verbs.queuePairs, handlers, log: this.#log })
       this.#hostKeepers.add(keeper)
       return keeper
     }

@@ -1,10 +1,10 @@
 /** A piece of memory whose pages are scattered over another memory: a process's, in the RAM of its machine. */
 import { BackdoorsError } from '../errors.js'
-import { checkPlan, checkRange, type CheckedMemory } from './checks.js'
+import { checkAccess, checkAligned, checkPlan, checkRange, type CheckedMemory } from './checks.js'
 import type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchPlan } from './remote-memory.js'
 
 export interface ScatteredMemoryOptions {
-  /** Where the pages lie. Owned by whoever made it: `close` leaves it open. */
+  /** Where the pages lie. Whoever made it closes it, after this. */
   readonly base: RemoteMemory
   /** Offset of each page in the base, in order. */
   readonly pages: readonly number[]
@@ -27,6 +27,8 @@ export class ScatteredMemory implements RemoteMemory {
   readonly #pages: readonly number[]
   readonly #pageBytes: number
   readonly #checked: CheckedMemory
+  /** Closed with the memory. */
+  readonly #owned = new Set<{ close(): void }>()
   #closed = false
 
   /** @throws BackdoorsError INVALID_ARGUMENT where the pages are fewer than the length needs */
@@ -52,34 +54,46 @@ export class ScatteredMemory implements RemoteMemory {
 
   prepareRead(ranges: readonly MemoryRange[]): PreparedRead {
     const split = ranges.map((range) => this.#split('read', range))
-    return new ScatteredRead(split, this.#base.prepareRead(split.flatMap(({ parts }) => parts)))
+    const read = new ScatteredRead(split, this.#base.prepareRead(split.flatMap(({ parts }) => parts)), () => this.#owned.delete(read))
+    this.#owned.add(read)
+    return read
   }
 
   write(offset: number, bytes: Uint8Array): Promise<void> {
-    return Promise.reject(new BackdoorsError('READ_ONLY', `write ${bytes.length} bytes at offset ${offset} of ${this.peer}: memory by its pages is read-only`, { peer: this.peer, offset, length: bytes.length }))
+    return new Promise(() => {
+      const range = { offset, length: bytes.length }
+      this.#split('write', range)
+      checkAccess(this.#checked, 'write', range, ['write'])
+    })
   }
 
   async compareAndSwap(offset: number, expected: bigint, desired: bigint): Promise<bigint> {
-    const { parts } = this.#split('compare-and-swap', { offset, length: 8 })
-    const [word] = parts
-    if (!word || parts.length > 1 || offset % 8 !== 0) throw new BackdoorsError('UNALIGNED', `compare-and-swap at offset ${offset} of ${this.peer}: the offset must be a multiple of 8`, { peer: this.peer, offset, length: 8 })
-    return await this.#base.compareAndSwap(word.offset, expected, desired)
+    const word = { offset, length: 8 }
+    const { parts } = this.#split('compare-and-swap', word)
+    checkAligned(this.#checked, 'compare-and-swap', word)
+    return await this.#base.compareAndSwap((parts[0] as MemoryRange).offset, expected, desired)
   }
 
   watch(plan: WatchPlan, listener: (event: WatchEvent) => void): Watch {
     this.#checkOpen('watch', { offset: 0, length: 0 })
     const watch = this.#base.watch(this.#mapped(plan), listener)
+    this.#owned.add(watch)
     return {
       get state() {
         return watch.state
       },
       update: (changed) => watch.update(this.#mapped(changed)),
-      close: () => watch.close(),
+      close: () => {
+        this.#owned.delete(watch)
+        watch.close()
+      },
     }
   }
 
   close(): Promise<void> {
     this.#closed = true
+    for (const each of [...this.#owned]) each.close()
+    this.#owned.clear()
     return Promise.resolve()
   }
 
@@ -141,7 +155,9 @@ class ScatteredRead implements PreparedRead {
   readonly #base: PreparedRead
   readonly #joined: readonly { readonly target: Uint8Array; readonly parts: readonly Uint8Array[] }[]
 
-  constructor(split: readonly Pieces[], base: PreparedRead) {
+  readonly #onClose: () => void
+
+  constructor(split: readonly Pieces[], base: PreparedRead, onClose: () => void) {
     const joined: { target: Uint8Array; parts: readonly Uint8Array[] }[] = []
     let next = 0
     this.ranges = split.map(({ range }) => range)
@@ -154,6 +170,7 @@ class ScatteredRead implements PreparedRead {
     })
     this.#base = base
     this.#joined = joined
+    this.#onClose = onClose
   }
 
   async run(): Promise<void> {
@@ -162,6 +179,7 @@ class ScatteredRead implements PreparedRead {
   }
 
   close(): void {
+    this.#onClose()
     this.#base.close()
   }
 }

@@ -26,11 +26,17 @@ function smallKernel(): Uint8Array {
     { name: 'pid', type: pid, bit: 0 }, { name: 'comm', type: comm, bit: 32 }, { name: 'tasks', type: list, bit: 192 },
     { type: anonymous, bit: 320 }, { name: 'flags', type: flags, bit: 448 }, { name: 'rows', type: rows, bit: 512 },
   ])
+  made.enumeration('pid_type', { PIDTYPE_PID: 0, PIDTYPE_TGID: 1 })
+  made.enumeration('', { MM_FILEPAGES: 0, MM_SHMEMPAGES: 3, PIDTYPE_PID: 9, BELOW: -2 })
   return made.bytes()
 }
 
 describe('a kernel\'s types', () => {
   const btf = new Btf(smallKernel())
+
+  it('include the values of enums, of those without a name too, and of several of one name the first', () => {
+    expect(['PIDTYPE_TGID', 'MM_SHMEMPAGES', 'PIDTYPE_PID', 'BELOW', 'pid_type', ''].map((name) => btf.constant(name))).toEqual([1, 3, 0, -2, undefined, undefined])
+  })
 
   it.each<[string, number, number]>([
     ['pid', 0, 4], ['comm', 4, 16], ['comm[15]', 19, 1], ['tasks', 24, 16], ['tasks.prev', 32, 8], ['deep', 48, 8], ['shallow', 48, 4], ['rows[2]', 96, 16], ['rows[2][3]', 108, 4],
@@ -93,6 +99,7 @@ describe('damaged types', () => {
           if (found) expect(Number.isSafeInteger(found.offset + found.length)).toBe(true)
         }
         for (let id = 0; id <= btf.size; id++) btf.sizeOf(id)
+        btf.constant('BELOW')
       } catch (error) {
         if (!isBackdoorsError(error, 'KERNEL_DATA_CORRUPT')) throw error
       }

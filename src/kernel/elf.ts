@@ -58,5 +58,16 @@ function spansOf(headers: DataView, count: number, fileLength: number): RamSpan[
     const length = Math.min(Number(headers.getBigUint64(at + 32, true)), fileLength - offset)
     if (length > 0) spans.push({ physical, length, offset })
   }
-  return spans
+  return withoutOverlaps(spans)
+}
+
+/** A vmcore has the kernel's image twice: by its own addresses, and as a part of the RAM. */
+function withoutOverlaps(spans: readonly RamSpan[]): RamSpan[] {
+  const kept: RamSpan[] = []
+  for (const { physical, length, offset } of spans.toSorted((a, b) => a.physical - b.physical || b.length - a.length)) {
+    const last = kept.at(-1)
+    const covered = last === undefined ? 0 : Math.max(0, last.physical + last.length - physical)
+    if (covered < length) kept.push({ physical: physical + covered, length: length - covered, offset: offset + covered })
+  }
+  return kept
 }

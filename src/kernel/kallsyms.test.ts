@@ -31,7 +31,9 @@ describe('a kernel\'s symbols', () => {
   })
 
   it('are found by address, as a stack trace needs it', () => {
-    expect(kallsyms.nearest(base + 0x4570n)).toEqual({ symbol: symbols[2], offset: 9n })
+    expect(kallsyms.nearest(base + 0x4570n)).toEqual({ symbol: symbols[2], offset: 9n, bytes: 0x9000n - 0x4567n })
+    expect(kallsyms.nearest(base + 0x9000n)).toEqual({ symbol: symbols[5], offset: 0n, bytes: 0x181_0940n - 0x9000n })
+    expect(kallsyms.nearest(base + 0x200_0005n)).toEqual({ symbol: symbols[4], offset: 5n, bytes: undefined })
     expect(kallsyms.nearest(0x10n)).toBeUndefined()
   })
 })

@@ -35,10 +35,30 @@ export interface KernelSymbol {
   readonly address: bigint
 }
 
+export interface NearestSymbol {
+  readonly symbol: KernelSymbol
+  /** In bytes. */
+  readonly offset: bigint
+  readonly bytes: bigint | undefined
+}
+
+/** The first of some places at which something is true that stays true. */
+function firstPlace(count: number, isTrue: (place: number) => boolean): number {
+  let [low, high] = [0, count]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (isTrue(middle)) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
 export class Kallsyms {
   readonly #names: readonly string[]
   readonly #addresses: BigUint64Array
   readonly #byName: ReadonlyMap<string, number>
+  /** Numbers of the symbols by their addresses, made when first needed. */
+  #byAddress: Uint32Array | undefined
 
   /** @throws BackdoorsError KERNEL_DATA_CORRUPT where the tables do not fit each other */
   constructor(tables: KallsymsTables) {
@@ -68,20 +88,31 @@ export class Kallsyms {
     return i === undefined ? undefined : this.#at(i)
   }
 
-  /** The last symbol at or below an address, and how far the address is behind it: what a stack trace prints. */
-  nearest(address: bigint): { readonly symbol: KernelSymbol; readonly offset: bigint } | undefined {
-    let best: number | undefined
-    for (let i = 0; i < this.#addresses.length; i++) {
-      const at = this.#addresses[i] as bigint
-      if (at <= address && (best === undefined || at > (this.#addresses[best] as bigint))) best = i
-    }
-    if (best === undefined) return undefined
-    const symbol = this.#at(best)
-    return { symbol, offset: address - symbol.address }
+  /**
+   * The last symbol at or below an address, how far the address is behind it, and how long it is (to the next symbol; undefined
+   * of the last one): what a stack trace prints. Of several at one address, the first.
+   */
+  nearest(address: bigint): NearestSymbol | undefined {
+    this.#byAddress ??= this.#sort()
+    const sorted = this.#byAddress
+    const addressAt = (place: number): bigint => this.#addresses[sorted[place] as number] as bigint
+    const above = firstPlace(sorted.length, (place) => addressAt(place) > address)
+    if (above === 0) return undefined
+    const start = addressAt(above - 1)
+    const symbol = this.#at(sorted[firstPlace(above, (place) => addressAt(place) >= start)] as number)
+    return { symbol, offset: address - start, bytes: above < sorted.length ? addressAt(above) - start : undefined }
   }
 
   *[Symbol.iterator](): Generator<KernelSymbol> {
     for (let i = 0; i < this.#names.length; i++) yield this.#at(i)
+  }
+
+  #sort(): Uint32Array {
+    const addresses = this.#addresses
+    return Uint32Array.from(addresses, (_, i) => i).sort((a, b) => {
+      const [first, second] = [addresses[a] as bigint, addresses[b] as bigint]
+      return first < second ? -1 : first > second ? 1 : a - b
+    })
   }
 
   #at(i: number): KernelSymbol {

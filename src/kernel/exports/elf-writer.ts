@@ -1,11 +1,11 @@
 /**
  * The head of an ELF core: 64 bits, little-endian. Behind it lies what its segments hold.
  *
- * Source: System V Application Binary Interface, chapters 4 and 5 (ELF-64 object file format), and
- * include/uapi/linux/elfcore.h of the Linux kernel.
+ * Source: System V Application Binary Interface, chapters 4 and 5 (ELF-64 object file format, with the extended numbering of
+ * program headers), and include/uapi/linux/elfcore.h of the Linux kernel.
  */
 import { BackdoorsError } from '../../errors.js'
-import { elfHeaderBytes, elfMagic, elfTypeCore, programHeaderBytes, segmentTypes } from '../elf.js'
+import { elfHeaderBytes, elfMagic, elfTypeCore, manySegments, programHeaderBytes, segmentTypes } from '../elf.js'
 import { pageBytes } from '../page-table-format.js'
 
 export interface ElfNote {
@@ -30,8 +30,9 @@ export interface ElfSegment {
 
 export const segmentFlags = { execute: 1, write: 2, read: 4 } as const
 
-/** Segments at most: with more, their number would not fit where every reader looks for it. */
-export const mostSegments = 65_000
+/** Segments at most. */
+const mostSegments = 1 << 21
+const sectionHeaderBytes = 64
 
 const padded = (length: number): number => (length + 3) & ~3
 const toPage = (length: number): number => Math.ceil(length / pageBytes) * pageBytes
@@ -55,13 +56,15 @@ export function headBytes(noteBytes: number, segmentCount: number): number {
   return toPage(tableBytes(segmentCount) + noteBytes)
 }
 
-const tableBytes = (segmentCount: number): number => elfHeaderBytes + (segmentCount + 1) * programHeaderBytes
+const isExtended = (segmentCount: number): boolean => segmentCount + 1 >= manySegments
+const tableBytes = (segmentCount: number): number =>
+  elfHeaderBytes + (segmentCount + 1) * programHeaderBytes + (isExtended(segmentCount) ? sectionHeaderBytes : 0)
 
 /**
  * @param machine `e_machine`
  * @param notes as `packNotes` made them
  * @returns `headBytes` bytes
- * @throws BackdoorsError INVALID_ARGUMENT for more segments than `mostSegments`
+ * @throws BackdoorsError INVALID_ARGUMENT for more than two million segments
  */
 export function packHead(machine: number, notes: Uint8Array, segments: readonly ElfSegment[]): Uint8Array {
   if (segments.length > mostSegments) throw new BackdoorsError('INVALID_ARGUMENT', `${segments.length} segments: at most ${mostSegments}`, { field: 'segments' })
@@ -75,8 +78,15 @@ export function packHead(machine: number, notes: Uint8Array, segments: readonly 
   view.setBigUint64(32, BigInt(elfHeaderBytes), true)
   view.setUint16(52, elfHeaderBytes, true)
   view.setUint16(54, programHeaderBytes, true)
-  view.setUint16(56, segments.length + 1, true)
+  view.setUint16(56, Math.min(segments.length + 1, manySegments), true)
   const notesAt = tableBytes(segments.length)
+  if (isExtended(segments.length)) {
+    // The true number stands in the first section header (sh_info), which has no other use.
+    view.setBigUint64(40, BigInt(notesAt - sectionHeaderBytes), true)
+    view.setUint16(58, sectionHeaderBytes, true)
+    view.setUint16(60, 1, true)
+    view.setUint32(notesAt - sectionHeaderBytes + 44, segments.length + 1, true)
+  }
   packSegment(view, elfHeaderBytes, segmentTypes.note, 4, { offset: notesAt, virtual: 0n, physical: 0n, fileBytes: notes.length, memoryBytes: 0, flags: 0 })
   for (const [i, segment] of segments.entries()) packSegment(view, elfHeaderBytes + (i + 1) * programHeaderBytes, segmentTypes.load, pageBytes, segment)
   head.set(notes, notesAt)

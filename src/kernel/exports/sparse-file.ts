@@ -8,11 +8,9 @@ import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { pageBytes } from '../page-table-format.js'
 import type { PhysicalMemory, PhysicalRange } from '../physical-memory.js'
 
-/** A part of the file: what is at these physical addresses, one behind the other. */
-export interface FilePart {
-  /** In the file, in bytes: a whole number of pages, behind the part before. */
+/** What is to stand in the file from `offset` on. In bytes. */
+export interface FilePiece extends PhysicalRange {
   readonly offset: number
-  readonly ranges: readonly PhysicalRange[]
 }
 
 export interface ExportProgress {
@@ -22,16 +20,19 @@ export interface ExportProgress {
 }
 
 export interface StreamOptions {
-  /** Parts that are read at the same time; 4 by default. A wire is filled by many reads at once. */
+  /** Batches of up to 1 MiB that are read at the same time; 4 by default. A wire is filled by many reads at once. */
   readonly readsInFlight?: number | undefined
   readonly onProgress?: ((progress: ExportProgress) => void) | undefined
-  /** Ends the export before its next part. */
+  /** Ends the export before its next batch. */
   readonly signal?: AbortSignal | undefined
 }
 
 const mode = 0o600
-/** Length is brought up to what is done so often, so that a run of zeros is not read again. In parts. */
-const partsPerMark = 64
+/** One read of remote memory at most, and one batch of them. In bytes. */
+const readBytes = 64 << 10
+const batchBytes = 1 << 20
+/** The length is brought up to what is done so often, so that a row of zeros is not read again. In batches. */
+const batchesPerMark = 64
 const emptyPage = new Uint8Array(pageBytes)
 
 export class SparseFile {
@@ -81,15 +82,11 @@ export class SparseFile {
   }
 
   /** Writes pages, but not those of zeros: where the file has had nothing, they read as zeros anyway. @throws BackdoorsError SYSTEM_CALL_FAILED */
-  async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
     await failing(this.#part, 'write', async () => {
-      let at = offset
-      for (const piece of pieces) {
-        for (const [from, to] of filledPages(piece)) {
-          for (let done = from; done < to;) done += (await this.#file.write(piece, done, to - done, at + done)).bytesWritten
-          this.written += to - from
-        }
-        at += piece.length
+      for (const [from, to] of filledPages(bytes)) {
+        for (let at = from; at < to;) at += (await this.#file.write(bytes, at, to - at, offset + at)).bytesWritten
+        this.written += to - from
       }
     })
   }
@@ -133,39 +130,61 @@ function filledPages(piece: Uint8Array): [number, number][] {
 }
 
 /**
- * Copies memory into the file: several parts are read at once, and written in order, so that the file's length tells how far it
- * has come.
+ * Copies memory into the file: several batches are read at once, and written in order, so that the file's length tells how far
+ * it has come.
+ * @param pieces in the order of their offsets
  * @param done bytes of `total` that were there before
  * @throws BackdoorsError SYSTEM_CALL_FAILED, what reading throws, and the reason of the signal
  */
-export async function copyParts(file: SparseFile, physical: PhysicalMemory, parts: AsyncIterable<FilePart> | Iterable<FilePart>, { readsInFlight = 4, onProgress, signal }: StreamOptions, total: number, done = 0): Promise<void> {
-  const flying: { readonly part: FilePart; readonly read: Promise<Uint8Array[]> }[] = []
-  let copied = done
-  let sinceMark = 0
+export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pieces: AsyncIterable<FilePiece> | Iterable<FilePiece>, { readsInFlight = 4, onProgress, signal }: StreamOptions, total: number, done = 0): Promise<void> {
+  const flying: { readonly batch: readonly FilePiece[]; readonly read: Promise<Uint8Array[]> }[] = []
+  let [copied, sinceMark] = [done, 0]
   const land = async (): Promise<void> => {
-    const { part, read } = flying.shift() as (typeof flying)[number]
-    const pieces = await read
+    const { batch, read } = flying.shift() as (typeof flying)[number]
+    const found = await read
     signal?.throwIfAborted()
-    await file.write(part.offset, pieces)
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
-    if (++sinceMark >= partsPerMark) {
-      await file.truncate(part.offset + length)
+    for (const [i, bytes] of found.entries()) await file.write((batch[i] as FilePiece).offset, bytes)
+    const { offset, length } = batch.at(-1) as FilePiece
+    if (++sinceMark >= batchesPerMark) {
+      await file.truncate(offset + length)
       sinceMark = 0
     }
-    copied += length
+    copied += found.reduce((sum, bytes) => sum + bytes.length, 0)
     onProgress?.({ done: copied, total })
   }
   try {
     onProgress?.({ done, total })
-    for await (const part of parts) {
+    for await (const batch of batchesOf(pieces)) {
+      signal?.throwIfAborted()
       if (flying.length >= readsInFlight) await land()
-      flying.push({ part, read: physical.readMany(part.ranges) })
+      const read = physical.readMany(batch)
+      // It may fail while an earlier one is waited for, and is looked at in its turn.
+      read.catch(() => undefined)
+      flying.push({ batch, read })
     }
     while (flying.length > 0) await land()
   } finally {
-    // After a failure the other reads may fail too, and that is known already.
     await Promise.allSettled(flying.map(({ read }) => read))
   }
+}
+
+/** Pieces cut to what one read takes, and gathered to batches. */
+async function* batchesOf(pieces: AsyncIterable<FilePiece> | Iterable<FilePiece>): AsyncGenerator<FilePiece[]> {
+  let batch: FilePiece[] = []
+  let bytes = 0
+  for await (const { offset, physical, length } of pieces) {
+    for (let at = 0; at < length;) {
+      const part = Math.min(readBytes, length - at, batchBytes - bytes)
+      batch.push({ offset: offset + at, physical: physical + at, length: part })
+      at += part
+      bytes += part
+      if (bytes < batchBytes) continue
+      yield batch
+      batch = []
+      bytes = 0
+    }
+  }
+  if (batch.length > 0) yield batch
 }
 
 async function failing<T>(path: string, call: string, work: () => Promise<T>): Promise<T> {

@@ -35,9 +35,15 @@ export class BtfBuilder {
     return this.add(kind, name, bytes, words, members.length, hasBitFields ? 1 : 0)
   }
 
+  enumeration(name: string, values: Readonly<Record<string, number>>): number {
+    const entries = Object.entries(values)
+    return this.add('enum', name, 4, entries.flatMap(([constant, value]) => [this.#name(constant), value]), entries.length)
+  }
+
   bytes(): Uint8Array {
     const types = Uint32Array.from(this.#types, (word) => word >>> 0)
-    const strings = Buffer.from(this.#strings, 'latin1')
+    // As long as a multiple of 4, like the rest.
+    const strings = Buffer.from(this.#strings.padEnd(Math.ceil(this.#strings.length / 4) * 4, '\0'), 'latin1')
     const header = Buffer.alloc(24)
     header.writeUInt16LE(0xeb9f, 0)
     header.writeUInt8(1, 2)

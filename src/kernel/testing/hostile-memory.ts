@@ -1,4 +1,6 @@
 /** The recorded host, with its memory damaged on the way: what a dying machine, or a hostile one, may answer. */
+import fc from 'fast-check'
+import { isBackdoorsError } from '../../errors.js'
 import type { MemoryRange, ReadableMemory } from '../../fabric/remote-memory.js'
 import { Random } from '../../fabric/mock/random.js'
 import { damage, flipBits } from '../../region/testing/damage.js'
@@ -30,6 +32,23 @@ export function damaged(image: KernelImage, seed: number, every: number): Kernel
     if (bytes.length % 4 === 0) damage(bytes, random)
     else flipBits(bytes, random, 4)
   })
+}
+
+/**
+ * Reads a view over damaged memory, many times: it must come to an end, with an answer or one of the project's errors.
+ * @param every one answer of so many is damaged; give several, for what is read late is never reached where much is
+ */
+export async function surviveDamage<T>(image: KernelImage, every: readonly number[], runs: number, read: (image: KernelImage) => Promise<T>, check: (answer: T) => void = () => undefined): Promise<void> {
+  await fc.assert(fc.asyncProperty(fc.nat(), fc.constantFrom(...every), async (seed, each) => {
+    let answer: T
+    try {
+      answer = await read(damaged(image, seed, each))
+    } catch (error) {
+      if (isBackdoorsError(error)) return
+      throw error
+    }
+    check(answer)
+  }), { numRuns: runs, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
 }
 
 /** Writes bytes over what stands at an address of the kernel's; the address must be mapped. */

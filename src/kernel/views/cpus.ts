@@ -19,8 +19,8 @@ export interface Cpu {
   readonly isTickStopped: boolean | undefined
   /** Its run queue's own clock, in nanoseconds since boot: when it last had to do with scheduling. */
   readonly clockNs: bigint | undefined
-  /** Since boot, in nanoseconds; of an idle CPU the time since its last tick or wake-up is missing. */
-  readonly times: Readonly<Record<CpuTime, bigint>> | undefined
+  /** Since boot, in nanoseconds, as far as this kernel counts them; of an idle CPU the time since its last tick or wake-up is missing. */
+  readonly times: Readonly<Record<CpuTime, bigint | undefined>> | undefined
 }
 
 /** By the names of /proc/stat: `user` and `nice` have the time of guests, too. */
@@ -71,15 +71,15 @@ function note(read: readonly (KernelObject | BackdoorsError)[], faults: Faults):
 }
 
 /** While ticks stop on idle CPUs, the time that they sleep is kept with the tick, as `get_idle_time` of fs/proc/stat.c takes it. */
-function timesOf({ types }: KernelImage, stat: KernelObject, tick: KernelObject | undefined): Record<CpuTime, bigint> {
+function timesOf({ types }: KernelImage, stat: KernelObject, tick: KernelObject | undefined): Record<CpuTime, bigint | undefined> {
   const bytes = stat.bytes('cpustat')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const entries = cpuTimes.map((name): [CpuTime, bigint] => {
+  const entries = cpuTimes.map((name): [CpuTime, bigint | undefined] => {
     const at = (types.constant(`CPUTIME_${name.toUpperCase()}`) ?? -1) * 8
-    const counted = at >= 0 && at + 8 <= bytes.length ? view.getBigUint64(at, true) : 0n
+    const counted = at >= 0 && at + 8 <= bytes.length ? view.getBigUint64(at, true) : undefined
     const member = `${name}_sleeptime`
     const slept = tick?.selection.has(member) ? tick.unsigned(member) : 0n
     return [name, slept > 0n ? slept : counted]
   })
-  return Object.fromEntries(entries) as Record<CpuTime, bigint>
+  return Object.fromEntries(entries) as Record<CpuTime, bigint | undefined>
 }

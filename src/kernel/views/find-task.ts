@@ -51,6 +51,15 @@ async function findInList(image: KernelImage, pid: number, selection: Selection,
   return undefined
 }
 
+/** `PF_KTHREAD` */
+const kernelThreadFlag = 0x0020_0000n
+
+/**
+ * Address of the task's `mm_struct`; 0 where it has none. A thread of the kernel may borrow a process's for a while.
+ * @param task with `mm` and `flags`
+ */
+export const ownMemory = (task: KernelObject): bigint => ((task.unsigned('flags') & kernelThreadFlag) === 0n ? task.pointer('mm') : 0n)
+
 /**
  * The threads of a process, its first thread first.
  * @param signal what `task_struct.signal` holds

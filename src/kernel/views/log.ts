@@ -44,6 +44,8 @@ export interface KernelLog {
 /** Of the largest buffers that can be asked for at boot (`log_buf_len`), what is believed: 64 MiB of text. */
 const mostSizeBits = 26
 const mostCountBits = 20
+/** A descriptor has 24, an info 88. */
+const mostElementBytes = 128
 const stateShift = 62n
 const idMask = (1n << stateShift) - 1n
 /** `enum desc_state`; 2 is finalized: no more is added. */
@@ -117,7 +119,11 @@ function layoutOf({ types }: KernelImage): Layout {
   ])
   const descriptor = new Selection(types, 'prb_desc', ['state_var', 'text_blk_lpos.begin', 'text_blk_lpos.next'])
   const info = new Selection(types, 'printk_info', ['seq', 'ts_nsec', 'text_len', 'facility', 'level', 'caller_id'], ['dev_info.subsystem', 'dev_info.device'])
-  const bytesOf = (name: string): number => types.sizeOf(types.find(name)?.id ?? 0)
+  const bytesOf = (name: string): number => {
+    const bytes = types.sizeOf(types.find(name)?.id ?? 0)
+    if (bytes <= mostElementBytes) return bytes
+    throw new BackdoorsError('KERNEL_UNSUPPORTED', `This kernel's struct ${name} has ${bytes} bytes.`, { field: name })
+  }
   return { ring, descriptor, info, descriptorBytes: bytesOf('prb_desc'), infoBytes: bytesOf('printk_info') }
 }
 

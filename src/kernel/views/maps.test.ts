@@ -1,31 +1,100 @@
 import { describe, expect, it } from 'vitest'
+import { withBytes } from '../testing/hostile-memory.js'
+import { counted, expectOnlyOurErrors } from '../testing/only-our-errors.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
-import { findTask } from './find-task.js'
-import { formatMapping, readMaps } from './maps.js'
+import { findTask, readThreads } from './find-task.js'
+import { formatMapping, readMaps, readVmas } from './maps.js'
+import { KernelObject, Selection } from '../kernel-object.js'
 
-/** Of the process with this command line; the last one, as `pgrep -n` has it. */
-function pidOf(command: RegExp): number {
-  const lines = reported['ps']!.split('\n').filter((line) => command.test(line))
-  return Number(/^\s*(\d+)/.exec(lines.at(-1)!)![1])
-}
+const host = await panickedHost()
+/** The process with the known stack, and that with many mappings and threads. */
+const [stack, node] = [175, 174]
+const print = async (image: typeof host, pid: number): Promise<string> => (await readMaps(image, pid)).mappings.map((mapping) => `${formatMapping(mapping)}\n`).join('')
+const pointer = (value: bigint): Uint8Array => new Uint8Array(BigUint64Array.of(value).buffer)
+const offsetOf = (structure: string, member: string): bigint => BigInt(host.types.member(structure, member)!.offset)
 
-describe('maps', () => {
-  it.each([['stack', 'maps', /\/tmp\/cap\/stack$/], ['node', 'nodemaps', /^\s*174 /]])('of %s are those that the host printed, byte for byte', async (_, name, command) => {
-    const { mappings, faults } = await readMaps(await panickedHost(), pidOf(command))
-    expect(faults).toEqual([])
-    expect(mappings.map((mapping) => `${formatMapping(mapping)}\n`).join('')).toBe(reported[name]!)
+describe('the mappings of a process', () => {
+  it.each([[stack, 'maps'], [node, 'nodemaps']])('of %i are those that the host printed, byte for byte', async (pid, name) => {
+    expect(await print(host, pid)).toBe(reported[name]!)
+    expect((await readMaps(host, pid)).faults).toEqual([])
   })
 
-  it('has none for a thread of the kernel', async () => {
-    expect(await readMaps(await panickedHost(), 2)).toEqual({ mappings: [], faults: [] })
+  it('are those of its process, for a thread', async () => {
+    expect(await print(host, 181)).toBe(reported['maps']!)
   })
 
-  it('says that there is no such process', async () => {
-    await expect(readMaps(await panickedHost(), 4_000_000)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { field: 'pid' } })
+  it('are none of a thread of the kernel', async () => {
+    expect(await readMaps(host, 2)).toEqual({ mappings: [], faults: [] })
   })
 
-  it('takes few batches', async () => {
-    const image = await panickedHost()
-    expect((await findTask(image, 175))?.text('comm')).toBe('stack')
+  it.each([4_000_000, 0, -1])('are refused of the process %i, which is not there', async (pid) => {
+    await expect(readMaps(host, pid)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { field: 'pid' } })
+  })
+
+  it('are read in few batches, however many there are', async () => {
+    const { image, batches } = counted(host)
+    await readMaps(image, node)
+    expect(batches()).toBeLessThan(100)
+  })
+})
+
+describe('damaged mappings', async () => {
+  const task = (await findTask(host, stack))!
+  const mm = task.pointer('mm')
+  const { vmas } = await readVmas(host, mm)
+
+  it('are left out where they cannot be, and said', async () => {
+    const found = await readVmas(await withBytes(host, vmas[3]!.address + offsetOf('vm_area_struct', 'vm_end'), pointer(0x1001n)), mm)
+    expect(found.vmas.length).toBe(vmas.length - 1)
+    expect(found.faults).toMatchObject([{ code: 'KERNEL_DATA_CORRUPT', details: { address: vmas[3]!.address } }])
+  })
+
+  it.each<[string, bigint, string]>([['leads nowhere', 0x1002n | 0xc000_0000_0000n, 'NOT_MAPPED'], ['is of no known type', 0n, 'KERNEL_DATA_CORRUPT']])('are none where the tree\'s root %s', async (_, value, code) => {
+    const at = mm + offsetOf('mm_struct', 'mm_mt.ma_root')
+    const root = (await host.readObject(new Selection(host.types, 'mm_struct', ['mm_mt.ma_root']), mm)).pointer('mm_mt.ma_root')
+    const found = await readVmas(await withBytes(host, at, pointer(value === 0n ? root | 0x78n : value)), mm)
+    expect(found.vmas).toEqual([])
+    expect(found.faults).toMatchObject([{ code }])
+  })
+
+  it('have no name where that cannot be read, and their neighbours keep theirs', async () => {
+    const file = await host.readObject(new Selection(host.types, 'file', ['f_path.dentry']), vmas[0]!.file)
+    const entry = file.pointer('f_path.dentry')
+    const { mappings, faults } = await readMaps(await withBytes(host, entry + offsetOf('dentry', 'd_name.name'), pointer(0x1000n)), stack)
+    expect(mappings.map(({ name }) => name).slice(4, 6)).toEqual([undefined, '[heap]'])
+    expect(faults).toMatchObject([{ code: 'NOT_MAPPED' }])
+  })
+
+  it('have no name where their directories go in a circle', async () => {
+    const file = await host.readObject(new Selection(host.types, 'file', ['f_path.dentry']), vmas[0]!.file)
+    const selection = new Selection(host.types, 'dentry', ['d_parent'])
+    const entry = await host.readObject(selection, file.pointer('f_path.dentry'))
+    const { mappings, faults } = await readMaps(await withBytes(host, entry.pointer('d_parent') + offsetOf('dentry', 'd_parent'), pointer(entry.address)), stack)
+    expect(mappings.map(({ name }) => name).slice(4, 6)).toEqual([undefined, '[heap]'])
+    expect(faults).toMatchObject([{ code: 'KERNEL_DATA_CORRUPT' }])
+  })
+
+  it('cost only what cannot be read, wherever the damage is', async () => {
+    await expectOnlyOurErrors(host, (image) => readMaps(image, node))
+  })
+})
+
+describe('one task among all', () => {
+  it('is found by its number, also that of a thread', async () => {
+    expect((await findTask(host, stack))?.text('comm')).toBe('stack')
+    expect((await findTask(host, 181))?.signedNumber('tgid')).toBe(stack)
+    expect(await findTask(host, 4_000_000)).toBeUndefined()
+  })
+
+  it('is found in the list of processes where the numbers are damaged', async () => {
+    const at = host.addressOf('init_pid_ns') + offsetOf('pid_namespace', 'idr.idr_rt.xa_head')
+    expect((await findTask(await withBytes(host, at, pointer(0x1002n)), stack))?.text('comm')).toBe('stack')
+  })
+
+  it('has the threads that ps listed', async () => {
+    const task = (await findTask(host, node))!
+    const threads = await readThreads(host, task.pointer('signal'), new Selection(host.types, 'task_struct', ['pid', 'thread_node.next']), [])
+    const listed = reported['ps']!.split('\n').filter((line) => line.trim().startsWith(`${node} `)).map((line) => Number(/^\s*\d+\s+(\d+)/.exec(line)![1]))
+    expect(threads.map((thread: KernelObject) => thread.signedNumber('pid'))).toEqual(listed)
   })
 })

@@ -9,7 +9,7 @@ import { KernelObject, Selection } from '../kernel-object.js'
 import { walkMapleTree } from '../maple-tree.js'
 import { pageBytes } from '../page-table-format.js'
 import { walkTree, type Faults } from '../walks.js'
-import { findTask } from './find-task.js'
+import { findTask, ownMemory } from './find-task.js'
 import { PathReader, readTexts } from './paths.js'
 
 /** `vm_flags`, as far as they are shown or decide what a page holds. */
@@ -124,9 +124,9 @@ async function readAll(image: KernelImage, selection: Selection, addresses: read
  */
 export async function readMaps(image: KernelImage, pid: number): Promise<{ readonly mappings: Mapping[]; readonly faults: Faults }> {
   const faults: Faults = []
-  const task = await findTask(image, pid, new Selection(image.types, 'task_struct', ['pid', 'mm']), faults)
+  const task = await findTask(image, pid, new Selection(image.types, 'task_struct', ['pid', 'flags', 'mm']), faults)
   if (task === undefined) throw new BackdoorsError('INVALID_ARGUMENT', `${image.peer} has no process ${pid}.`, { peer: image.peer, field: 'pid' })
-  const mm = task.pointer('mm')
+  const mm = ownMemory(task)
   if (mm === 0n) return { mappings: [], faults }
   const { vmas, faults: missing } = await readVmas(image, mm)
   faults.push(...missing)

@@ -1,0 +1,11 @@
+/** What can be read of a kernel: its log, its tasks, its CPUs, its memory, … */
+export { readCpus, cpuTimes, type Cpu, type Cpus, type CpuTime } from './cpus.js'
+export { linesOf, readLog, type KernelLog, type LogEntry } from './log.js'
+export { readMemoryUse, type MemoryItem, type MemoryUse } from './memory-use.js'
+export { readPanic, type Panic, type PanicTask } from './panic.js'
+export { readPanicState, type PanicState } from './panic-state.js'
+export { judgePulse, PulseReader, type CpuPulse, type JudgedPulse, type Pulse, type PulseKind } from './pulse.js'
+export { unwindTask, unwindTasks, type KernelStack, type StackFrame } from './stack.js'
+export { taskStates, type TaskState } from './task-state.js'
+export { readTasks, type Task, type TaskOptions, type Tasks } from './tasks.js'
+export { readUptime, type Uptime } from './uptime.js'

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest'
+import { counted, expectOnlyOurErrors } from '../testing/only-our-errors.js'
+import { panickedHost, reported } from '../testing/panicked-host.js'
+import { ipv6Text, socketState } from './socket-names.js'
+import { readSockets, socketEndpoints, type Socket } from './sockets.js'
+
+const host = await panickedHost()
+/** This host's ss asked `/proc`, which tells neither whether a socket is for IPv6 only nor how many connections may wait. */
+const endpoints = (socket: Socket): string => socketEndpoints({ ...socket, isIpv6Only: false }).join(' ')
+const sendQueue = ({ state, sendQueue: bytes }: Socket): number => (state === 'LISTEN' ? 0 : bytes)
+const lines = reported['ss0']!.trim().split('\n').map((line) => line.trim().split(/\s+/)) as [string, string, string, string, string, string][]
+
+describe('the sockets of a host that panicked', () => {
+  it('are those that ss listed, with their states, queues and addresses', async () => {
+    const { sockets, faults } = await readSockets(host)
+    expect(faults).toEqual([])
+    const found = sockets.map((socket) => `${socket.protocol} ${socket.state} ${socket.receiveQueue} ${sendQueue(socket)} ${endpoints(socket)}`)
+    expect(found.sort()).toEqual(lines.map((line) => line.join(' ')).sort())
+  })
+
+  it('have the inodes and the owners that ss told', async () => {
+    const { sockets, faults } = await readSockets(host, { owners: true })
+    expect(faults).toEqual([])
+    const told = reported['ss']!.trim().split('\n').slice(1).map((line) => ({
+      addresses: line.trim().split(/\s+/).slice(4, 6).join(' '), owner: /\("(\w+)",pid=(\d+),fd=(\d+)\)/.exec(line)?.slice(1).join(' '), inode: /ino:(\d+)/.exec(line)?.[1],
+    }))
+    for (const { addresses, owner, inode } of told) {
+      const socket = sockets.find((one) => endpoints(one) === addresses)!
+      expect(socket.owners!.map(({ comm, pid, fd }) => `${comm} ${pid} ${fd}`), addresses).toEqual(owner === undefined ? [] : [owner])
+      if (inode !== undefined) expect(String(socket.inode), addresses).toBe(inode)
+    }
+  })
+
+  it('that listen say how many connections may wait', async () => {
+    const { sockets } = await readSockets(host)
+    // Node asks for 511.
+    expect(sockets.filter(({ state }) => state === 'LISTEN').map(({ sendQueue: connections }) => connections)).toEqual([511, 511, 511, 511])
+  })
+
+  it('that are for IPv6 only are shown so', async () => {
+    const { sockets } = await readSockets(host)
+    expect(sockets.filter(({ isIpv6Only }) => isIpv6Only).map((socket) => socketEndpoints(socket))).toEqual([['[::]:4791', '[::]:*']])
+  })
+
+  it('that share the address of a namespace are all of one', async () => {
+    const { sockets } = await readSockets(host)
+    expect(new Set(sockets.map(({ namespace }) => namespace))).toEqual(new Set([host.addressOf('init_net')]))
+  })
+
+  it('are read in few batches', async () => {
+    const { image, batches } = counted(host)
+    await readSockets(image)
+    expect(batches()).toBeLessThan(60)
+  })
+
+  it('may be damaged anywhere, and cost only what cannot be read', async () => {
+    await expectOnlyOurErrors(host, (image) => readSockets(image, { owners: true }))
+  })
+})
+
+describe('names of sockets', () => {
+  const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replaceAll(':', ''), 'hex'))
+  it.each([
+    ['0000:0000:0000:0000:0000:0000:0000:0000', '::'],
+    ['0000:0000:0000:0000:0000:0000:0000:0001', '::1'],
+    ['0000:0000:0000:0000:0000:ffff:0a63:0001', '::ffff:10.99.0.1'],
+    ['2001:0db8:0000:0000:0001:0000:0000:0001', '2001:db8::1:0:0:1'],
+    ['2001:0db8:0000:0001:0001:0001:0001:0001', '2001:db8:0:1:1:1:1:1'],
+    ['fe80:0000:0000:0000:0000:0000:0000:0000', 'fe80::'],
+  ])('%s is %s', (long, short) => expect(ipv6Text(bytes(long))).toBe(short))
+
+  it('knows no state that is none', () => {
+    expect([0, 1, 6, 10, 12, 14, 255].map(socketState)).toEqual([undefined, 'ESTAB', 'TIME-WAIT', 'LISTEN', 'SYN-RECV', undefined, undefined])
+  })
+})
