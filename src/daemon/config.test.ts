@@ -81,9 +81,30 @@ describe('a configuration for verbs', () => {
 describe('the configuration in docs/operating.md', () => {
   it('is valid, and names every key but those for shm and for demonstrations', () => {
     const text = /```yaml\n([^]*?)```/.exec(readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8'))?.[1] ?? ''
-    expect(loadConfig(fileOf(text))).toMatchObject({ node: 'a', fabric: 'verbs', peers: [{ name: 'b' }, { name: 'c' }] })
+    expect(loadConfig(fileOf(text))).toMatchObject({ node: 'a', fabric: 'verbs', peers: [{ name: 'b' }, { name: 'c' }, { name: 'vm1', through: 'c' }], hosts: [{ name: 'vm2' }] })
     const keys = Object.keys(configSchema.shape).filter((key) => key !== 'canary')
     for (const key of keys) expect(text).toMatch(new RegExp(`^${key}:`, 'm'))
+  })
+})
+
+describe('whole machines', () => {
+  const verbs = { node: 'a', fabric: 'verbs', keys: 'keys', listen: { host: '10.0.0.1', port: 1 } } as const
+  const lender = { name: 'b', host: '10.0.0.2', port: 1 }
+  const host = { name: 'vm', memory: '/dev/dax0.0' }
+
+  it.each([
+    ['through a peer that is not there', { ...verbs, peers: [{ name: 'vm', through: 'b' }] }, 'peers[0].through'],
+    ['through one that is itself reached through another', { ...verbs, peers: [lender, { name: 'c', through: 'b' }, { name: 'vm', through: 'c' }] }, 'peers[2].through'],
+    ['on shm', { node: 'a', peers: [{ name: 'b', region: 'b' }, { name: 'vm', region: 'vm', through: 'b' }] }, 'peers[1].through'],
+    ['lent on shm', { node: 'a', hosts: [host] }, 'hosts'],
+    ['lent twice', { ...verbs, hosts: [host, host] }, 'hosts[1].name'],
+    ['with an empty piece of memory', { ...verbs, hosts: [{ ...host, map: [{ physical: 0, length: 0, offset: 0 }] }] }, 'hosts[0].map[0].length'],
+  ])('%s are refused', (_, config, field) => {
+    expect(errorOf(() => parseConfig(config))).toMatchObject({ code: 'CONFIG_INVALID', details: { field } })
+  })
+
+  it('are reached through a peer that has an address, and need none of their own', () => {
+    expect(parseConfig({ ...verbs, peers: [lender, { name: 'vm', through: 'b' }], hosts: [host] })).toMatchObject({ hosts: [{ writable: false }] })
   })
 })
 

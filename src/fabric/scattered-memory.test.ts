@@ -11,7 +11,7 @@ function scattered(pages: readonly number[], length?: number) {
   const buffer = new ArrayBuffer(8 * pageBytes)
   const bytes = new Uint8Array(buffer)
   for (let i = 0; i < bytes.length; i++) bytes[i] = (i >> 12) * 16 + (i % 13)
-  const base = new MockMemory(simulation, new SimulatedNode(simulation, { name: 'b', buffer, controlOffset: 2 * pageBytes, controlLength: pageBytes }))
+  const base = new MockMemory(simulation, new SimulatedNode(simulation, { name: 'b', buffer, windows: [{ offset: 0, length: buffer.byteLength, access: 'read' }, { offset: 2 * pageBytes, length: pageBytes, access: 'atomic' }] }))
   const memory = new ScatteredMemory({ base, pages: pages.map((page) => page * pageBytes), pageBytes, ...(length === undefined ? {} : { length }) })
   const at = (offset: number): number => bytes[(pages[Math.floor(offset / pageBytes)] as number) * pageBytes + (offset % pageBytes)] as number
   const expected = (offset: number, count: number): Uint8Array => Uint8Array.from({ length: count }, (_, i) => at(offset + i))
@@ -56,6 +56,6 @@ it('watches cells on the pages where they lie', async () => {
 
 it('has as many bytes as it is told, and no more pages than it needs', async () => {
   const { simulation, memory } = scattered([5, 1], 5000)
-  await expect(simulation.settle(memory.read(4990, 11))).rejects.toMatchObject({ code: 'OUT_OF_RANGE', offset: 4990, length: 11 })
-  expect(() => scattered([5], 5000)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'length' }) as Error)
+  await expect(simulation.settle(memory.read(4990, 11))).rejects.toMatchObject({ code: 'OUT_OF_RANGE', details: { offset: 4990, length: 11 } })
+  expect(() => scattered([5], 5000)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error)
 })

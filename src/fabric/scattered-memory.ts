@@ -1,5 +1,5 @@
 /** A piece of memory whose pages are scattered over another memory: a process's, in the RAM of its machine. */
-import { BackdoorsError } from '../errors.js'
+import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import { checkAccess, checkAligned, checkPlan, checkRange, type CheckedMemory } from './checks.js'
 import type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchPlan } from './remote-memory.js'
 
@@ -71,7 +71,13 @@ export class ScatteredMemory implements RemoteMemory {
     const word = { offset, length: 8 }
     const { parts } = this.#split('compare-and-swap', word)
     checkAligned(this.#checked, 'compare-and-swap', word)
-    return await this.#base.compareAndSwap((parts[0] as MemoryRange).offset, expected, desired)
+    try {
+      return await this.#base.compareAndSwap((parts[0] as MemoryRange).offset, expected, desired)
+    } catch (error) {
+      // The base speaks of its own offsets: of what the caller did wrong, this one says where.
+      if (isBackdoorsError(error, 'READ_ONLY')) checkAccess(this.#checked, 'compare-and-swap', word, ['atomic'])
+      throw error
+    }
   }
 
   watch(plan: WatchPlan, listener: (event: WatchEvent) => void): Watch {

@@ -2,13 +2,14 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { pageRuns, type PageRun } from './page-runs.js'
 import { pageBytes, pageTableFormats, x86FourLevel, type PageTableFormat } from './page-table-format.js'
+import { collect } from './testing/collect.js'
 import { PageTables } from './testing/page-tables.js'
 import type { Faults } from './walks.js'
 
 async function runs(tables: PageTables, page: number, count: number, budget = 1000): Promise<{ found: PageRun[]; faults: Faults }> {
   const faults: Faults = []
   const { physical, format, root } = tables
-  return { found: await Array.fromAsync(pageRuns({ physical, format, root, budget: { tables: budget }, faults }, page, count)), faults }
+  return { found: await collect(pageRuns({ physical, format, root, budget: { tables: budget }, faults }, page, count)), faults }
 }
 const brief = ({ found }: { found: PageRun[] }): [number, number, string, number][] => found.map(({ page, count, kind, physical }) => [page, count, kind, physical])
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { processMemory, type MemoryRun } from './process-memory.js'
+import { collect } from './testing/collect.js'
 import { expectOnlyOurErrors } from './testing/only-our-errors.js'
 import { panickedHost } from './testing/panicked-host.js'
 import { findTask } from './views/find-task.js'
@@ -38,13 +39,13 @@ describe('the memory of a process', () => {
     const libc = at(/libc\.so/, 'r-xp')
     const pages = Array.from({ length: Number(libc.end - libc.start) / 4096 }, (_, i) => libc.start + BigInt(i * 4096))
     const mapped = (await memory.memory.translate(pages)).filter((translation) => !('missing' in translation)).length
-    const runs = (await Array.fromAsync(memory.runs(libc))).filter(({ kind }) => kind === 'memory')
+    const runs = (await collect(memory.runs(libc))).filter(({ kind }) => kind === 'memory')
     expect(runs.reduce((sum, { length }) => sum + length / 4096, 0)).toBe(pages.length)
     expect(mapped).toBeLessThan(pages.length)
   })
 
   it('is zeros where it was never touched, and missing where it is a device\'s', async () => {
-    const [zeros] = (await Array.fromAsync(memory.runs(at(/\[heap\]/, 'rw-p')))).filter(({ kind }) => kind === 'zero') as [MemoryRun]
+    const [zeros] = (await collect(memory.runs(at(/\[heap\]/, 'rw-p')))).filter(({ kind }) => kind === 'zero') as [MemoryRun]
     expect(await memory.read(zeros.address, 16)).toEqual({ bytes: new Uint8Array(16), missing: [] })
     const { start } = at(/\[vvar\]/, 'r--p')
     expect(await memory.read(start, 16)).toEqual({ bytes: new Uint8Array(16), missing: [{ address: start, length: 16 }] })

@@ -155,3 +155,27 @@ describe('any observation', () => {
     }))
   })
 })
+
+describe('the kernel\'s own variables can be read', () => {
+  const panicked = 'panic_cpu is 1, and of 2 CPUs only 1 is online'
+
+  it('it has panicked: os-panicked, whatever the sensors say, and of the node alone', () => {
+    const judgement = judge(observation({ kernel: { panicked, moves: 'jiffies moves' }, boxes: [box(1, [moving]), box(2, [stopped])] }))
+    expect(judgement).toEqual({ node: { kind: 'os-panicked', seen: panicked }, boxes: [] })
+    expect(judge(observation({ osSensor: undefined, kernel: { panicked } }))).toMatchObject({ node: { kind: 'os-panicked' } })
+  })
+
+  it('it cannot be read any more: what was seen before does not count', () => {
+    expect(judge(observation({ reachable: false, status: 'WC_RETRY_EXC_ERR', control: 'silent', kernel: { panicked, stalled: 'nothing moves' } }))).toMatchObject({ node: { kind: 'unreachable' } })
+  })
+
+  it('it has stalled: os-stalled where there is no OS sensor, which otherwise decides', () => {
+    const kernel = { stalled: 'CPU 0 is busy, and nothing has moved for 60000 µs' }
+    expect(judge(observation({ osSensor: undefined, kernel }))).toEqual({ node: { kind: 'os-stalled', seen: kernel.stalled }, boxes: [] })
+    expect(judge(observation({ kernel }))).toMatchObject({ node: { kind: 'alive' } })
+  })
+
+  it('it moves: alive, with what was seen', () => {
+    expect(judge(observation({ osSensor: undefined, kernel: { moves: 'jiffies moves' } }))).toEqual({ node: { kind: 'alive', seen: 'jiffies moves' }, boxes: [] })
+  })
+})

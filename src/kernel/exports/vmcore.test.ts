@@ -14,7 +14,7 @@ import { writeVmcore, type VmcoreOptions, type VmcoreResult } from './vmcore.js'
 
 const host = await panickedHost()
 const [text, end] = [host.addressOf('_text'), host.addressOf('_end')]
-const [translated] = await host.memory.translate([text]) as [{ physical: number }]
+const translated = (await host.memory.translate([text]))[0] as { physical: number }
 const imageBytes = Number(end - text)
 
 /** RAM in two pieces, which lie the other way round in the lent memory: the second is where the kernel's image is. */

@@ -9,3 +9,8 @@ export { unwindTask, unwindTasks, type KernelStack, type StackFrame } from './st
 export { taskStates, type TaskState } from './task-state.js'
 export { readTasks, type Task, type TaskOptions, type Tasks } from './tasks.js'
 export { readUptime, type Uptime } from './uptime.js'
+export { findTask, readThreads } from './find-task.js'
+export { formatMapping, readMaps, readVmas, type Mapping, type Vma } from './maps.js'
+export type { Endpoint, SocketState } from './socket-names.js'
+export type { SocketOwner } from './socket-owners.js'
+export { readSockets, socketEndpoints, type Socket, type Sockets, type SocketsOptions } from './sockets.js'

@@ -1,10 +1,14 @@
 import { describe, expect, it } from 'vitest'
+import { Selection } from '../kernel-object.js'
+import { x86FourLevel } from '../page-table-format.js'
+import { BtfBuilder } from '../testing/btf-builder.js'
+import { imageOver } from '../testing/built-image.js'
 import { withBytes } from '../testing/hostile-memory.js'
 import { counted, expectOnlyOurErrors } from '../testing/only-our-errors.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
+import { PageTables } from '../testing/page-tables.js'
 import { findTask, readThreads } from './find-task.js'
 import { formatMapping, readMaps, readVmas } from './maps.js'
-import { KernelObject, Selection } from '../kernel-object.js'
 
 const host = await panickedHost()
 /** The process with the known stack, and that with many mappings and threads. */
@@ -79,6 +83,32 @@ describe('damaged mappings', async () => {
   })
 })
 
+describe('the mappings of a kernel before 6.1', () => {
+  const types = new BtfBuilder()
+  const word = types.add('pointer', '', 0)
+  const node = types.structure('struct', 'rb_node', 24, ['rb_parent_color', 'rb_right', 'rb_left'].map((name, i) => ({ name, type: word, bit: i * 64 })))
+  types.structure('struct', 'mm_struct', 8, [{ name: 'mm_rb', type: types.structure('struct', 'rb_root', 8, [{ name: 'rb_node', type: word, bit: 0 }]), bit: 0 }])
+  types.structure('struct', 'vm_area_struct', 80, [{ name: 'vm_rb', type: node, bit: 0 }, ...['vm_start', 'vm_end', 'vm_flags', 'vm_pgoff', 'vm_file', 'vm_ops', 'vm_private_data'].map((name, i) => ({ name, type: word, bit: 192 + i * 64 }))])
+
+  it('are read from their red-black tree, in order', async () => {
+    const tables = new PageTables(x86FourLevel)
+    tables.map(0x10000n, 0x10000)
+    const view = new DataView(tables.ram.buffer)
+    view.setBigUint64(0x10000, 0x10100n, true)
+    for (const [at, left, right, start] of [[0x10100, 0x10200n, 0x10300n, 0x2000n], [0x10200, 0n, 0n, 0x1000n], [0x10300, 0n, 0n, 0x8000n]] as const) {
+      for (const [i, value] of [0n, right, left, start, start + 0x1000n, 0x75n].entries()) view.setBigUint64(at + i * 8, value, true)
+    }
+    const { vmas, faults } = await readVmas(imageOver(tables, types.bytes()), 0x10000n)
+    expect([vmas.map(({ start, end, flags, givenName }) => [start, end, flags, givenName]), faults]).toEqual([[0x1000n, 0x2000n, 0x8000n].map((start) => [start, start + 0x1000n, 0x75n, 0n]), []])
+  })
+
+  it('are not known of a kernel that has neither tree', async () => {
+    const none = new BtfBuilder()
+    none.structure('struct', 'mm_struct', 8, [])
+    await expect(readVmas(imageOver(new PageTables(x86FourLevel), none.bytes()), 0x10000n)).rejects.toMatchObject({ code: 'KERNEL_UNSUPPORTED', details: { field: 'mm_struct.mm_mt' } })
+  })
+})
+
 describe('one task among all', () => {
   it('is found by its number, also that of a thread', async () => {
     expect((await findTask(host, stack))?.text('comm')).toBe('stack')
@@ -95,6 +125,6 @@ describe('one task among all', () => {
     const task = (await findTask(host, node))!
     const threads = await readThreads(host, task.pointer('signal'), new Selection(host.types, 'task_struct', ['pid', 'thread_node.next']), [])
     const listed = reported['ps']!.split('\n').filter((line) => line.trim().startsWith(`${node} `)).map((line) => Number(/^\s*\d+\s+(\d+)/.exec(line)![1]))
-    expect(threads.map((thread: KernelObject) => thread.signedNumber('pid'))).toEqual(listed)
+    expect(threads.map((thread) => thread.signedNumber('pid'))).toEqual(listed)
   })
 })
