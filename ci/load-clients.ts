@@ -1,7 +1,8 @@
 /**
  * Runs in a guest: clients of the example servers, each with a ledger of its own. Its first argument is a
  * `LoadArguments` as JSON. Says `{"event":"made"}` when all sessions are made and acknowledged, and takes one word
- * a line on its standard input: `fail NODE` (it failed just now), `stop` (audit, print the judgement, end).
+ * a line on its standard input: `fail NODE` (it failed just now), `gone NODE` (its machine is no more, so it is not asked in
+ * the end), `stop` (audit, print the judgement, end).
  */
 import { createInterface } from 'node:readline'
 import { SessionClient, type ServerAddress } from '../src/cli/demo/client.js'
@@ -54,15 +55,17 @@ async function main({ servers, sessions, prefix = 's', seed, thinkMs, silenceMs 
     }),
   )
   let made = 0
+  const gone = new Set<string>()
   for (const [i, client] of clients.entries()) client.start(i * 5)
   for await (const line of createInterface({ input: process.stdin })) {
     const [word, node] = line.split(' ')
     if (word === 'fail' && node) for (const ledger of ledgers) ledger.fail(node)
+    if (word === 'gone' && node) gone.add(node)
     if (word === 'stop') break
   }
   await Promise.all(clients.map((client) => client.stop(patienceMs)))
-  // Side by side: a machine that is gone lets each of the questions wait for its whole time.
-  await Promise.all(ledgers.map(async (ledger) => ledger.audit(await holdersOf(ledger.session, servers, silenceMs))))
+  const asked = servers.filter((server) => !gone.has(server.node))
+  for (const ledger of ledgers) ledger.audit(await holdersOf(ledger.session, asked, patienceMs))
   const findings = ledgers.flatMap((ledger) => ledger.findings.map(({ what }) => what))
   const count = (violation: (typeof violations)[number]): number => ledgers.filter((ledger) => ledger.has(violation)).length
   const judgement: LoadJudgement = {

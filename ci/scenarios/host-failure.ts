@@ -40,6 +40,7 @@ async function trial(context: ScenarioContext, cluster: HostCluster, failure: Ho
   const lastClientMs = performance.now() - failedAtMs
   await failure.revive?.(guest)
   const fenced = failure.revive === undefined ? undefined : await a.serverLog.until('word that it is fenced', ({ event }) => event === 'fenced').then(() => true, () => false)
+  if (failure.revive === undefined) clients.process.write('gone a\n')
   const judgement = await judge(clients)
   await guest.close()
   const ok = judgement.lost === 0 && judgement.servedTwice === 0 && judgement.invented === 0 && judgement.recovered === sessions &&

@@ -66,7 +66,10 @@ interface Part extends PageRun {
 /** @param first the page that the table's first entry begins at */
 async function* runsOf(options: Walk, levels: readonly PageTableLevel[], table: Uint8Array | undefined, first: number, wanted: Wanted): AsyncGenerator<PageRun> {
   const [level, ...below] = levels
-  if (level === undefined || table === undefined) return yield { page: wanted.page, count: wanted.end - wanted.page, kind: 'other', physical: 0 }
+  if (level === undefined || table === undefined) {
+    yield { page: wanted.page, count: wanted.end - wanted.page, kind: 'other', physical: 0 }
+    return
+  }
   const parts = partsOf(options.format, level, table, first, wanted)
   for (let at = 0; at < parts.length; at += batchTables) {
     const batch = parts.slice(at, at + batchTables)

@@ -123,7 +123,10 @@ export class ProcessMemory {
   /** A frame may lie outside the RAM that is lent: of a device, or in a damaged table. */
   *#inRam(run: PageRun): Generator<MemoryRun> {
     const { physical } = this.#parts.image
-    if (physical.has({ physical: run.physical, length: run.count * pageBytes })) return yield runOf('memory', run.page, run.count, run.physical)
+    if (physical.has({ physical: run.physical, length: run.count * pageBytes })) {
+      yield runOf('memory', run.page, run.count, run.physical)
+      return
+    }
     for (let i = 0; i < run.count; i++) {
       const at = run.physical + i * pageBytes
       const isThere = physical.has({ physical: at, length: pageBytes })
@@ -148,7 +151,10 @@ export class ProcessMemory {
   async *#cachedPages({ head, isMemoryOnly }: Cache, frames: PageFrames, page: number, count: number, shift: number): AsyncGenerator<MemoryRun> {
     const { image, faults } = this.#parts
     const first = page + shift
-    if (first < 0 || first + count > 2 ** 51) return yield runOf('missing', page, count)
+    if (first < 0 || first + count > 2 ** 51) {
+      yield runOf('missing', page, count)
+      return
+    }
     const before = faults.length
     const found = await walkXarray(image, { head, first, last: first + count - 1, faults })
     const absent = isMemoryOnly && faults.length === before ? 'zero' : 'missing'
@@ -238,7 +244,7 @@ async function readCaches(image: KernelImage, files: readonly bigint[], faults: 
   const readable = (objects: readonly (KernelObject | BackdoorsError)[]): KernelObject[] => objects.filter((object) => {
     if (object instanceof BackdoorsError) faults.push(object)
     return object instanceof KernelObject
-  }) as KernelObject[]
+  })
   const opened = readable(await image.readObjects(new Selection(image.types, 'file', ['f_mapping']), files))
   const mappings = [...new Set(opened.map((file) => file.pointer('f_mapping')))]
   const spaces = new Map(readable(await image.readObjects(new Selection(image.types, 'address_space', ['i_pages.xa_head', 'a_ops']), mappings)).map((space) => [space.address, space]))

@@ -1,7 +1,7 @@
 /** One task among all, by its number, and the threads of a process. */
 import { isBackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
-import { KernelObject, Selection } from '../kernel-object.js'
+import { Selection, type KernelObject } from '../kernel-object.js'
 import { walkList, type Faults } from '../walks.js'
 import { walkXarray } from '../xarray.js'
 

@@ -31,7 +31,10 @@ export async function readOwners(image: KernelImage, faults: Faults): Promise<Ma
     const file = opened.get(address)
     if (file?.pointer('f_op') !== operations) continue
     const socket = file.pointer('private_data')
-    owners.set(socket, [...(owners.get(socket) ?? []), { pid: task.signedNumber('pid'), comm: task.text('comm'), fd }])
+    const owner = { pid: task.signedNumber('pid'), comm: task.text('comm'), fd }
+    const known = owners.get(socket)
+    if (known) known.push(owner)
+    else owners.set(socket, [owner])
   }
   return owners
 }

@@ -5,7 +5,7 @@
  */
 import { BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
-import { KernelObject, Selection } from '../kernel-object.js'
+import { Selection, type KernelObject } from '../kernel-object.js'
 import type { Faults } from '../walks.js'
 import { endpointText, ipv4Text, ipv6Text, socketState, type Endpoint, type SocketState } from './socket-names.js'
 import { readOwners, type SocketOwner } from './socket-owners.js'
