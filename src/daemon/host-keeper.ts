@@ -31,7 +31,7 @@ export interface HostKeeperOptions {
   readonly device: VerbsDevice
   readonly queuePairs: QueuePairSettings
   readonly handlers: PeerHandlers
-  readonly cache?: SymbolCache
+  readonly cache: SymbolCache
   readonly log: Logger
 }
 
@@ -56,6 +56,7 @@ export class HostKeeper {
   #lost: ControlConnection | undefined
   /** Of a host without a region, which no link closes. */
   #unlinked: Borrowed | undefined
+  #image: KernelImage | undefined
   readonly #closing = new AbortController()
 
   constructor(options: HostKeeperOptions) {
@@ -100,7 +101,7 @@ export class HostKeeper {
   }
 
   async #borrow(connection: EnrolledConnection): Promise<Borrowed> {
-    const { peer, device, queuePairs, cache } = this.#options
+    const { peer, device, queuePairs } = this.#options
     const connector = new VerbsConnector({ device, peer, queuePairs })
     let loan: HostLoan
     try {
@@ -112,13 +113,22 @@ export class HostKeeper {
     }
     const { sampling, recovery } = connector.connect(loan.endpoints, loan.windows)
     try {
-      const image = await KernelImage.learn({ physical: new PhysicalMemory(sampling, loan.map), hints: loan.notes, ...(cache ? { cache } : {}) })
+      const image = await this.#learned(new PhysicalMemory(sampling, loan.map), loan.notes)
       const region = loan.region === null ? undefined : await regionOf(image, peer, loan.region)
       return { sampling, recovery, image, region }
     } catch (error) {
       await Promise.all([sampling.close(), recovery.close()])
       throw error
     }
+  }
+
+  /** A kernel that is known already, and still there, has nothing new to tell. */
+  async #learned(physical: PhysicalMemory, hints: readonly number[]): Promise<KernelImage> {
+    const known = this.#image?.over(physical)
+    if (known && (await known.isCurrent())) return known
+    const { cache } = this.#options
+    this.#image = await KernelImage.learn({ physical, hints, cache })
+    return this.#image
   }
 
   async #take(borrowed: Borrowed, connection: EnrolledConnection): Promise<void> {

@@ -11,6 +11,7 @@ import { VerbsLender } from '../fabric/verbs/lender.js'
 import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
 import { findHostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
+import type { SymbolCache } from '../kernel/kernel-symbols.js'
 import { pageBytes } from '../kernel/page-table-format.js'
 import { PhysicalMemory } from '../kernel/physical-memory.js'
 import { memoryAddon } from '../native/load.js'
@@ -26,6 +27,7 @@ export interface HostLenderOptions {
   /** A monotonic clock. */
   readonly nowMs: () => number
   readonly queuePairs: QueuePairSettings
+  readonly cache: SymbolCache
   readonly log: Logger
 }
 
@@ -35,6 +37,7 @@ export class HostLender {
   readonly #physical: PhysicalMemory
   readonly #lender: VerbsLender
   readonly #nowMs: () => number
+  readonly #cache: SymbolCache
   readonly #log: Logger
   #image: KernelImage | undefined
   #searchedMs = -Infinity
@@ -42,10 +45,11 @@ export class HostLender {
   #looking: Promise<HostState> | undefined
 
   /** @throws BackdoorsError SYSTEM_CALL_FAILED, INVALID_ARGUMENT or OUT_OF_RANGE for a map that does not fit, MEMLOCK_LIMIT, VERBS_CALL_FAILED */
-  constructor({ name, memory: path, map, writable }: HostConfig, device: VerbsDevice, { nowMs, queuePairs, log }: HostLenderOptions) {
+  constructor({ name, memory: path, map, writable }: HostConfig, device: VerbsDevice, { nowMs, queuePairs, cache, log }: HostLenderOptions) {
     const { SharedMemory } = memoryAddon()
     this.name = name
     this.#nowMs = nowMs
+    this.#cache = cache
     this.#log = log
     this.#memory = new SharedMemory({ path })
     try {
@@ -109,7 +113,7 @@ export class HostLender {
     if (this.#image && !(await this.#image.isCurrent())) this.#image = undefined
     if (this.#image === undefined && this.#nowMs() - this.#searchedMs >= searchAgainMs) {
       try {
-        this.#image = await KernelImage.learn({ physical: this.#physical, hints: this.#state.notes })
+        this.#image = await KernelImage.learn({ physical: this.#physical, hints: this.#state.notes, cache: this.#cache })
         this.#log.info({ host: this.name, kernel: this.#image.note.osRelease, symbols: this.#image.symbols.size }, 'the host\'s kernel has been learned')
       } finally {
         this.#searchedMs = this.#nowMs()

@@ -6,6 +6,7 @@ import { toWire } from '../fabric/enrollment/messages.js'
 import type { RequestHandler } from '../fabric/enrollment/requests.js'
 import { VerbsDevice } from '../fabric/verbs/device.js'
 import { VerbsLender } from '../fabric/verbs/lender.js'
+import { defaultCacheFolder, DirectorySymbolCache } from '../kernel/symbol-cache.js'
 import { monotonicMs } from '../native/clock.js'
 import { control, layoutVersion } from '../region/layout.js'
 import type { Region } from '../region/region.js'
@@ -30,6 +31,7 @@ export class VerbsPeers implements PeerFabric {
   readonly #keepers = new Map<string, VerbsKeeper>()
   readonly #hostKeepers = new Set<HostKeeper>()
   readonly #hosts = new Map<string, HostLender>()
+  readonly #cache = new DirectorySymbolCache(defaultCacheFolder())
 
   /** @throws BackdoorsError VERBS_UNAVAILABLE, DEVICE_NOT_FOUND, NO_USABLE_GID, MEMLOCK_LIMIT, KEYS_MISSING, CERTIFICATE_INVALID */
   static async open(config: DaemonConfig, region: Region, log: Logger): Promise<VerbsPeers> {
@@ -72,13 +74,13 @@ export class VerbsPeers implements PeerFabric {
       ]),
       logger: log,
     })
-    for (const host of config.hosts) this.#hosts.set(host.name, new HostLender(host, this.#device, { nowMs: monotonicMs, queuePairs, log }))
+    for (const host of config.hosts) this.#hosts.set(host.name, new HostLender(host, this.#device, { nowMs: monotonicMs, queuePairs, cache: this.#cache, log }))
   }
 
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
     const { through } = peer
     if (through !== undefined) {
-      const keeper = new HostKeeper({ peer: peer.name, via: this.#lenderOf(through), device: this.#device, queuePairs: this.#config.verbs.queuePairs, handlers, log: this.#log })
+      const keeper = new HostKeeper({ peer: peer.name, via: this.#lenderOf(through), device: this.#device, queuePairs: this.#config.verbs.queuePairs, cache: this.#cache, handlers, log: this.#log })
       this.#hostKeepers.add(keeper)
       return keeper
     }

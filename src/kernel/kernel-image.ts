@@ -180,7 +180,8 @@ async function learnFrom(physical: PhysicalMemory, at: number, cache: SymbolCach
   const tables = kept ?? (await readTables(memory, note))
   const decoded = decodeTables(tables, relativeBase)
   onProgress?.('reading symbols and types', 1, 1)
-  if (kept === undefined && buildId !== undefined) await cache?.store(buildId, tables)
+  // A cache that cannot be written costs time at the next start, and nothing now.
+  if (kept === undefined && buildId !== undefined) await cache?.store(buildId, tables).catch(() => undefined)
   return new KernelImage({ physical, note, format, memory, ...decoded, notePhysical: at })
 }
 

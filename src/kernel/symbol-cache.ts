@@ -2,9 +2,13 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { BackdoorsError } from '../errors.js'
 import { packTables, unpackTables, type KernelTables, type SymbolCache } from './kernel-symbols.js'
+
+/** Where kernels are kept that this user has met: `$XDG_CACHE_HOME/backdoors/symbols`, or that folder under `~/.cache`. */
+export const defaultCacheFolder = (): string => join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'backdoors', 'symbols')
 
 const folderMode = 0o700
 const fileMode = 0o600
