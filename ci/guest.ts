@@ -29,6 +29,8 @@ export interface GuestOptions {
   readonly cpus?: number;
   /** Its RAM is this file, so that a NIC machine, or the rig, can read it; the file's owner removes it. */
   readonly ramPath?: string;
+  /** Boots the kernel as it is shipped, at a random address; it takes some seconds longer. */
+  readonly kaslr?: boolean;
   /** The RAM file of the guest that this one is the NIC machine of. */
   readonly hostRam?: { readonly path: string; readonly mebibytes: number };
   /** How long it may take until its agent answers; defaults to 120 s, for slow machines under load. */
@@ -39,6 +41,8 @@ export interface GuestOptions {
 export interface GuestHost {
   readonly accelerator: Accelerator;
   readonly kernelPath: string;
+  /** Of guests with `kaslr`. */
+  readonly compressedKernelPath: string;
   readonly initramfsPath: string;
   /** Consoles and transcripts are kept here. */
   readonly runPath: string;
@@ -102,7 +106,7 @@ export class Guest {
     const { rdma } = await requireTools(['rdma']);
     const consolePath = join(host.runPath, `${options.name}.console.log`);
     const settings = { name: options.name, address: ip, node: process.execPath, agent: agentPath, rdma, nic: options.hostRam === undefined ? '0' : '1' };
-    const qemu = await QemuProcess.start({ ...host, link, settings, consolePath, ...machineOf(options) });
+    const qemu = await QemuProcess.start({ ...host, ...(options.kaslr ? { kernelPath: host.compressedKernelPath } : {}), link, settings, consolePath, ...machineOf(options) });
     try {
       const ended = qemu.exited.then(({ reason }) => Promise.reject(new Error(reason)));
       const patience = AbortSignal.timeout(options.bootTimeoutMs ?? 120_000);
@@ -150,6 +154,11 @@ export class Guest {
     const { code } = await child.result(60_000);
     if (code !== 0) throw child.failure(`ended with ${code}`);
     return child.output('stdout');
+  }
+
+  /** What its kernel has said on its console so far. */
+  async console(): Promise<string> {
+    return stripVTControlCharacters(await readFile(join(this.host.runPath, `${this.name}.console.log`), 'utf8')).replaceAll('\r', '');
   }
 
   /** Stops the whole machine between two instructions, its soft-RoCE with it. Time stands still in it. */

@@ -24,6 +24,13 @@ const packageOf = {
   xz: 'xz-utils',
   ib_read_lat: 'perftest',
   ib_read_bw: 'perftest',
+  ndctl: 'ndctl',
+  fallocate: 'util-linux',
+  taskset: 'util-linux',
+  perl: 'perl-base',
+  gcc: 'gcc',
+  gdb: 'gdb',
+  makedumpfile: 'makedumpfile',
 } as const;
 
 export type HostTool = keyof typeof packageOf;

@@ -17,7 +17,7 @@ describe('modulesInLoadOrder', () => {
     try {
       await writeFile(join(modulesPath, 'modules.dep'), modulesDep);
       await writeFile(join(modulesPath, 'modules.builtin'), 'kernel/lib/within.ko\n');
-      return await body({ release: 'test', imagePath: '', modulesPath });
+      return await body({ release: 'test', imagePath: '', compressedPath: '', modulesPath });
     } finally {
       await rm(modulesPath, { recursive: true });
     }

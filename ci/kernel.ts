@@ -18,6 +18,8 @@ export interface Kernel {
    * image four seconds under emulation. (The decompressor is also what randomizes addresses: this way there is no KASLR.)
    */
   readonly imagePath: string;
+  /** The kernel as Debian ships it, which moves itself to a random address. */
+  readonly compressedPath: string;
   /** Folder with the modules, `modules.dep` and `modules.builtin`. */
   readonly modulesPath: string;
 }
@@ -53,6 +55,7 @@ export async function obtainKernel(log: (line: string) => void): Promise<Kernel>
   return {
     release,
     imagePath: join(root, imageName),
+    compressedPath: join(root, 'boot', `vmlinuz-${release}`),
     modulesPath: join(root, 'lib', 'modules', release),
   };
 }

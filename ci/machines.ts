@@ -34,7 +34,7 @@ export class Machines {
     const kernel = await obtainKernel(options.log);
     const initramfsPath = join(runPath, 'initramfs');
     await writeFile(initramfsPath, await buildInitramfs(kernel));
-    const files = { kernelPath: kernel.imagePath, initramfsPath, runPath };
+    const files = { kernelPath: kernel.imagePath, compressedKernelPath: kernel.compressedPath, initramfsPath, runPath };
     const accelerator = await chooseAccelerator(options.accelerator, files, options.log);
     const network = new EthernetSwitch();
     network.on('portError', (port, error) => {

@@ -1,6 +1,8 @@
 /** A host, the NIC machine that has its RAM, and a healthy node that watches the host through it. */
 import { execFileSync } from 'node:child_process'
+import type { DaemonConfigInput } from '../../src/daemon/config.js'
 import type { Guest, GuestOptions } from '../guest.js'
+import { requireTools } from '../host-tools.js'
 import type { ScenarioContext } from '../scenario.js'
 import { daemonPort, makeKeys, overVerbs, rigConfig, startDaemon, startServer, type ClusterNode } from './cluster.js'
 
@@ -18,11 +20,17 @@ export interface HostCluster {
   readonly ramPath: string
   /** Boots the host, whose RAM is empty then. */
   bootHost(options?: Partial<GuestOptions>): Promise<Guest>
-  /** Starts daemon and server on the host, and waits until the healthy node watches its region. */
-  startHost(guest: Guest): Promise<ClusterNode>
+  /** Starts daemon and server (by default the example server) on the host, and waits until the healthy node watches its region. */
+  startHost(guest: Guest, start?: () => Promise<Pick<ClusterNode, 'server' | 'serverLog'>>): Promise<ClusterNode>
 }
 
-export async function startHostCluster(context: ScenarioContext): Promise<HostCluster> {
+/** @param region of the host and of the healthy node, where it differs from the rig's own */
+export async function startHostCluster(context: ScenarioContext, region: DaemonConfigInput['region'] = {}): Promise<HostCluster> {
+  const configOf = (node: string, watched: number): DaemonConfigInput => {
+    const config = rigConfig(node, watched)
+    return { ...config, region: { ...config.region, ...region } }
+  }
+  await requireTools(['ndctl', 'fallocate', 'taskset', 'perl'])
   const ramPath = context.ramFile(host)
   const keys = await makeKeys(context, [nic, healthy])
   const [[nicGuest], [healthyGuest]] = await Promise.all([
@@ -37,7 +45,7 @@ export async function startHostCluster(context: ScenarioContext): Promise<HostCl
       peers: [{ name: healthy, host: healthyGuest.ip, port: daemonPort }],
       hosts: [{ name: host, memory: '/dev/dax0.0', map: [{ physical: daxStartBytes, length, offset: 0 }] }],
     }),
-    startHealthy(context, healthyGuest, nicGuest, keys),
+    startHealthy(context, configOf(healthy, 2), { guest: healthyGuest, nicGuest, keys }),
   ]).then(([, node]) => node)
   watching.catch(() => undefined) // told to whoever waits for it
   let boots = 0
@@ -49,12 +57,12 @@ export async function startHostCluster(context: ScenarioContext): Promise<HostCl
       const [guest] = await context.boot([`${host}-${++boots}`], { memoryMiB: hostMemoryMiB, cpus: 2, ramPath, ...options })
       return guest
     },
-    startHost: async (guest) => {
+    startHost: async (guest, start = () => startServer(host, guest)) => {
       const before = performance.now()
       const { daemonLog } = await watching
       // No RDMA on the host: its region is shared memory that nobody but its NIC machine reads from outside.
-      const own = await startDaemon(context, guest, { ...rigConfig(host, 0), fabric: 'shm' })
-      const server = await startServer(host, guest)
+      const own = await startDaemon(context, guest, { ...configOf(host, 0), fabric: 'shm' })
+      const server = await start()
       await daemonLog.until('link to the host\'s region', ({ event, peer, atMs }) => event === 'watching' && peer === host && atMs > before)
       context.log('the healthy node watches the region of a in its memory')
       return { name: host, guest, ...own, ...server }
@@ -68,9 +76,9 @@ async function makeDaxDevice(guest: Guest): Promise<number> {
   return Number(await guest.check('cat /sys/bus/dax/devices/dax0.0/size'))
 }
 
-async function startHealthy(context: ScenarioContext, guest: Guest, nicGuest: Guest, keys: string): Promise<ClusterNode> {
+async function startHealthy(context: ScenarioContext, config: DaemonConfigInput, { guest, nicGuest, keys }: { guest: Guest; nicGuest: Guest; keys: string }): Promise<ClusterNode> {
   const daemon = await startDaemon(context, guest, {
-    ...rigConfig(healthy, 2), ...overVerbs(healthy, guest, keys),
+    ...config, ...overVerbs(healthy, guest, keys),
     peers: [{ name: nic, host: nicGuest.ip, port: daemonPort }, { name: host, through: nic }],
   })
   const node = { name: healthy, guest, ...daemon, ...(await startServer(healthy, guest)) }

@@ -47,7 +47,7 @@ function numbersUnder(output: string, heading: RegExp, count: number): number[] 
  * Runs one perftest program as server on `server` and as client on `client`; returns what the client printed. Output comes
  * line by line (`stdbuf`), because there the server says that it is ready.
  */
-async function measure(client: Guest, server: Guest, program: string, args: readonly string[]): Promise<string> {
+export async function measure(client: Guest, server: Guest, program: string, args: readonly string[]): Promise<string> {
   const common = ['stdbuf', '-oL', program, '-d', 'rxe0', '-F', ...args];
   const listener = await server.spawn([...common, '-x', String(server.gidIndex)]);
   await listener.waitForLine(/Waiting for client to connect/);

@@ -30,6 +30,21 @@ export class Output {
     this.#stderr.write(`${text}\n`)
   }
 
+  /** Something is missing from an answer that is given all the same. */
+  warn(text: string): void {
+    this.note(`backdoors: warning: ${oneLine(text)}`)
+  }
+
+  /** Does stderr lead to a terminal? */
+  get isTerminal(): boolean {
+    return (this.#stderr as { isTTY?: boolean }).isTTY === true
+  }
+
+  /** Writes over the line that stands on stderr's terminal. */
+  overwrite(text: string): void {
+    this.#stderr.write(`\r\x1b[K${text}`)
+  }
+
   /** One line that says what is wrong and what to do; with `json` also as an object on stdout. Sets the exit code. */
   error(error: unknown, json: boolean): void {
     this.exitCode = exitCodeOf(error)

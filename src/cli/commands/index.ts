@@ -5,6 +5,8 @@ import { registerBench } from './bench.js'
 import { registerDaemon } from './daemon.js'
 import { registerDevices } from './devices.js'
 import { registerDoctor } from './doctor.js'
+import { registerExports } from './exports.js'
+import { registerInspect } from './inspect.js'
 import { registerKeys } from './keys.js'
 import { registerSensors } from './sensors.js'
 import { registerSessions } from './sessions.js'
@@ -22,6 +24,8 @@ export function registerCommands(program: Command, output: Output): void {
   registerStatus(program, output)
   registerSessions(program, output)
   registerSensors(program, output)
+  registerInspect(program, output)
+  registerExports(program, output)
   registerDevices(program, output)
   registerBench(program, output)
 }

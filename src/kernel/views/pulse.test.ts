@@ -33,7 +33,7 @@ describe('the pulse of a host that panicked', () => {
     const online = host.addressOf('__cpu_online_mask')
     let mask = 2
     const [translated] = await host.memory.translate([online])
-    const at = translated && 'physical' in translated ? translated.physical : -1
+    const at = (translated && 'physical' in translated && host.physical.locate({ physical: translated.physical, length: 1 })?.[0]?.offset) || -1
     const image = withChanges(host, (bytes, { offset }) => {
       if (offset <= at && at < offset + bytes.length) bytes[at - offset] = mask
     })
