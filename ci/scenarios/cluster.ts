@@ -21,8 +21,10 @@ export const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
  */
 export const rigTimes = { intervalMs: 50, osDeadlineMs: 3000, serverDeadlineMs: 3000, unreachableAfterMs: 2000, refreshMs: 1000, silenceMs: 4000 } as const
 
-/** 4.096 µs × 2^16, 268 ms: an emulated machine answers reads by its processor, when that has time for it. */
-const answerTimeout = 16
+/** 4.096 µs × 2^15, 134 ms: an emulated machine answers reads by its processor, when that has time for it. */
+const answerTimeout = 15
+/** Of a long read several packets may be lost, and each costs an answer time-out. */
+const readTimeoutMs = 10_000
 
 /** A JSON line that a process printed, and when it came in by the rig's own clock, in milliseconds. */
 export interface RigEvent {
@@ -115,7 +117,7 @@ export const rigConfig = (node: string, watched: number): DaemonConfigInput => (
 })
 
 export const overVerbs = (node: string, { ip }: Guest, keys: string): Pick<DaemonConfigInput, 'fabric' | 'verbs' | 'keys' | 'listen'> => ({
-  fabric: 'verbs', verbs: { device: 'rxe0', queuePairs: { timeout: answerTimeout } }, keys: join(keys, 'nodes', node), listen: { host: ip, port: daemonPort },
+  fabric: 'verbs', verbs: { device: 'rxe0', timeoutMs: readTimeoutMs, queuePairs: { timeout: answerTimeout } }, keys: join(keys, 'nodes', node), listen: { host: ip, port: daemonPort },
 })
 
 /** Makes the cluster's authority, and a certificate for each name. @returns their folder */

@@ -1,10 +1,9 @@
 /** How commands come by a kernel's memory: through the daemon of this machine, or in a file. */
 import { Option, type Command } from 'commander'
-import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { BackdoorsError, type BackdoorsError as Fault } from '../errors.js'
+import { resolve } from 'node:path'
+import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import type { KernelImage } from '../kernel/kernel-image.js'
-import type { SymbolCache } from '../kernel/kernel-symbols.js'
+import type { KernelTables, SymbolCache } from '../kernel/kernel-symbols.js'
 import type { PhysicalMemory } from '../kernel/physical-memory.js'
 import { describeError, type Output } from './output.js'
 import { Progress } from './progress.js'
@@ -34,14 +33,14 @@ export interface OpenKernel {
   readonly learning: Cost & { readonly fromCache: boolean }
   readonly progress: Progress
   /** What a read cost, and what it gave. */
-  measure<T>(read: () => Promise<T>): Promise<{ readonly result: T; readonly cost: Cost }>
+  readonly measure: <T>(read: () => Promise<T>) => Promise<{ readonly result: T; readonly cost: Cost }>
 }
 
 export function addKernelOptions(command: Command): Command {
   return addRegionOptions(command)
     .addOption(new Option('--memory <file>', "a machine's RAM at rest, instead of a NODE: an image, a vmcore, a DAX device").conflicts(['region', 'config']))
     .option('--map <spans>', 'where in the file which physical addresses are: PHYSICAL:LENGTH:OFFSET,…')
-    .option('--cache <folder>', 'where symbols and types of kernels are kept, by build id (default: $XDG_CACHE_HOME/backdoors/kernels, or ~/.cache/backdoors/kernels)')
+    .option('--cache <folder>', 'where symbols and types of kernels are kept, by build id (default: $XDG_CACHE_HOME/backdoors/symbols, or ~/.cache/backdoors/symbols)')
     .option('--no-cache', 'learn them from memory each time')
     .option('--progress', 'say on stderr how far it has come, where that is no terminal, too')
     .option('--json', 'one JSON object on stdout')
@@ -81,7 +80,7 @@ export async function withKernel(node: string | undefined, options: KernelMemory
     return { result, cost: { reads: physical.cost.operations - operations, bytes: physical.cost.bytes - bytes, ms: Math.round((performance.now() - since) * 10) / 10 } }
   }
   try {
-    const cache = await cacheOf(options, output)
+    const cache = await openCache(options, output)
     const { result: image, cost } = await measure(() => KernelImage.learn({ physical, hints, ...(cache ? { cache } : {}), onProgress: (step, done, total) => progress.show(step, done, total) }))
     progress.end()
     await work({ image, progress, measure, learning: { ...cost, fromCache: cache?.hasHit ?? false } })
@@ -94,7 +93,7 @@ export async function withKernel(node: string | undefined, options: KernelMemory
 interface OpenMemory {
   readonly physical: PhysicalMemory
   readonly hints: readonly number[]
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 async function openMemory(node: string | undefined, { memory, map, ...region }: KernelMemoryOptions): Promise<OpenMemory> {
@@ -112,33 +111,49 @@ async function openMemory(node: string | undefined, { memory, map, ...region }: 
 }
 
 /** A cache that cannot be written is a pity, and no reason to read nothing of a machine that has failed. */
-async function cacheOf({ cache }: KernelMemoryOptions, output: Output): Promise<(SymbolCache & { readonly hasHit: boolean }) | undefined> {
-  if (cache === false) return undefined
-  const { DirectorySymbolCache } = await import('../kernel/symbol-cache.js')
-  const kept = new DirectorySymbolCache(resolve(cache ?? join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'backdoors', 'kernels')))
-  return {
-    hasHit: false,
-    async load(buildId) {
-      const tables = await kept.load(buildId)
-      ;(this as { hasHit: boolean }).hasHit = tables !== undefined
-      return tables
-    },
-    async store(buildId, tables) {
-      await kept.store(buildId, tables).catch((error: unknown) => warn([error as Fault], output))
-    },
+class KeptSymbols implements SymbolCache {
+  readonly #cache: SymbolCache
+  readonly #output: Output
+  hasHit = false
+
+  constructor(cache: SymbolCache, output: Output) {
+    this.#cache = cache
+    this.#output = output
   }
+
+  async load(buildId: string): Promise<KernelTables | undefined> {
+    const tables = await this.#cache.load(buildId)
+    this.hasHit = tables !== undefined
+    return tables
+  }
+
+  async store(buildId: string, tables: KernelTables): Promise<void> {
+    try {
+      await this.#cache.store(buildId, tables)
+    } catch (error) {
+      if (!isBackdoorsError(error)) throw error
+      warn([error], this.#output)
+    }
+  }
+}
+
+async function openCache({ cache }: KernelMemoryOptions, output: Output): Promise<KeptSymbols | undefined> {
+  if (cache === false) return undefined
+  const { defaultCacheFolder, DirectorySymbolCache } = await import('../kernel/symbol-cache.js')
+  const folder = cache ?? defaultCacheFolder()
+  return new KeptSymbols(new DirectorySymbolCache(resolve(folder)), output)
 }
 
 /** Faults of one answer that are printed at most; JSON has all of them. */
 const mostWarnings = 20
 
 /** Says what could not be read. */
-export function warn(faults: readonly Fault[], output: Output): void {
+export function warn(faults: readonly BackdoorsError[], output: Output): void {
   for (const { message, code } of faults.slice(0, mostWarnings)) output.warn(`${message} (${code})`)
   if (faults.length > mostWarnings) output.warn(`and ${faults.length - mostWarnings} more (--json has all of them)`)
 }
 
-export const faultsOf = (faults: readonly Fault[]): { code: unknown; message: unknown }[] => faults.map((fault) => {
+export const faultsOf = (faults: readonly BackdoorsError[]): { code: unknown; message: unknown }[] => faults.map((fault) => {
   const { code, message } = describeError(fault)
   return { code, message }
 })

@@ -53,6 +53,8 @@ export const configSchema = z.strictObject({
     device: z.string().optional(),
     port: z.number().int().min(1).max(255).optional(),
     gidIndex: z.number().int().min(0).optional(),
+    /** The own deadline of every read, beside the NIC's. */
+    timeoutMs: z.number().min(1).max(600_000).default(2000),
     /** See `QueuePairSettings` for units and defaults. A time-out must be much longer than the slowest peer takes to answer. */
     queuePairs: z.strictObject({
       timeout: z.number().int().min(1).max(31).exactOptional(),

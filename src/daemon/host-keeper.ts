@@ -10,12 +10,12 @@ import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { ScatteredMemory } from '../fabric/scattered-memory.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
-import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
 import { findHostRegion, type HostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
 import type { SymbolCache } from '../kernel/kernel-symbols.js'
 import { pageBytes } from '../kernel/page-table-format.js'
 import { PhysicalMemory, type RamSpan } from '../kernel/physical-memory.js'
+import type { DaemonConfig } from './config.js'
 import { hostRegionAnswer, hostRegionMethod, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage, type HostLoan } from './host-messages.js'
 import { toWire } from '../fabric/enrollment/messages.js'
 import type { ControlConnection } from '../monitor/verdict.js'
@@ -29,7 +29,7 @@ export interface HostKeeperOptions {
   /** Keeps the connection to the peer that lends it. */
   readonly via: VerbsKeeper
   readonly device: VerbsDevice
-  readonly queuePairs: QueuePairSettings
+  readonly verbs: DaemonConfig['verbs']
   readonly handlers: PeerHandlers
   readonly cache: SymbolCache
   readonly log: Logger
@@ -101,8 +101,8 @@ export class HostKeeper {
   }
 
   async #borrow(connection: EnrolledConnection): Promise<Borrowed> {
-    const { peer, device, queuePairs } = this.#options
-    const connector = new VerbsConnector({ device, peer, queuePairs })
+    const { peer, device, verbs: { queuePairs, timeoutMs } } = this.#options
+    const connector = new VerbsConnector({ device, peer, queuePairs, timeoutMs })
     let loan: HostLoan
     try {
       const answer = await connection.request(lendHostMethod, toWire(lendHostRequest, { host: peer, endpoints: connector.endpoints }), lendTimeoutMs)

@@ -4,7 +4,6 @@ import { BackdoorsError } from '../errors.js'
 import { enroll, Enroller, probeMachine, type Closure, type Credentials, type EnrolledConnection } from '../fabric/enrollment/index.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
-import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
 import type { ControlConnection } from '../monitor/verdict.js'
 import type { RegionHeader } from '../region/header.js'
 import { readHeader } from '../region/region-reader.js'
@@ -31,7 +30,7 @@ export interface ConnectionListener {
 export class VerbsKeeper {
   readonly #peer: PeerConfig
   readonly #cluster: string
-  readonly #queuePairs: QueuePairSettings
+  readonly #verbs: DaemonConfig['verbs']
   readonly #limits: { readonly pingIntervalMs: number; readonly silentAfterMs: number }
   readonly #device: VerbsDevice
   readonly #credentials: Credentials
@@ -47,7 +46,7 @@ export class VerbsKeeper {
   constructor(peer: PeerConfig, { cluster, watch, verbs }: DaemonConfig, device: VerbsDevice, credentials: Credentials, log: Logger) {
     this.#peer = peer
     this.#cluster = cluster
-    this.#queuePairs = verbs.queuePairs
+    this.#verbs = verbs
     this.#limits = { pingIntervalMs, silentAfterMs: Math.max(leastSilentAfterMs, silencePerUnreachable * watch.unreachableAfterMs) }
     this.#device = device
     this.#credentials = credentials
@@ -90,7 +89,8 @@ export class VerbsKeeper {
 
   async #attempt(signal: AbortSignal): Promise<EnrolledConnection> {
     const { name, host, port } = this.#peer
-    const connector = new VerbsConnector({ device: this.#device, peer: name, queuePairs: this.#queuePairs })
+    const { queuePairs, timeoutMs } = this.#verbs
+    const connector = new VerbsConnector({ device: this.#device, peer: name, queuePairs, timeoutMs })
     try {
       const connection = await enroll({
         address: { host: host as string, port: port as number }, peer: name, credentials: this.#credentials,

@@ -80,7 +80,7 @@ export class VerbsPeers implements PeerFabric {
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
     const { through } = peer
     if (through !== undefined) {
-      const keeper = new HostKeeper({ peer: peer.name, via: this.#lenderOf(through), device: this.#device, queuePairs: this.#config.verbs.queuePairs, cache: this.#cache, handlers, log: this.#log })
+      const keeper = new HostKeeper({ peer: peer.name, via: this.#lenderOf(through), device: this.#device, verbs: this.#config.verbs, cache: this.#cache, handlers, log: this.#log })
       this.#hostKeepers.add(keeper)
       return keeper
     }

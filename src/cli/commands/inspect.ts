@@ -46,11 +46,13 @@ export function registerInspect(program: Command, output: Output): void {
     .action((words: string[], options: InspectOptions) => inspect(words, options, output))
 }
 
+const loadView = (name: string): Promise<ReadView> => (views[name] as (typeof views)[string]).load()
+
 /** @throws BackdoorsError INVALID_ARGUMENT, and what opening and reading throw */
 async function inspect(words: readonly string[], options: InspectOptions, output: Output): Promise<void> {
   const { node, rest } = nodeOf(words, options)
   const { view, pid } = viewOf(rest, node, options)
-  const read = await (views[view] as (typeof views)[string]).load()
+  const read = await loadView(view)
   await withKernel(node, options, output, async ({ image, learning, measure }) => {
     const { result: answer, cost } = await measure(() => read(image, { ...options, ...(pid === undefined ? {} : { pid }) }))
     const { fields, lines, faults, isEmpty } = answer

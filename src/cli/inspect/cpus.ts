@@ -13,16 +13,16 @@ export async function inspectCpus(image: KernelImage): Promise<Answer> {
 }
 
 function lineOf({ uptimeSeconds, time, load }: Uptime): string {
-  return `${dateOf(time.realNs)} up ${uptimeSeconds.toFixed(2)} s, load average: ${load.map((mean) => mean.toFixed(2)).join(', ')}`
+  return `${dateOf(time.realNs)?.replace('T', ' ').replace(/\..*/, ' UTC') ?? 'at an unknown time'} up ${uptimeSeconds.toFixed(2)} s, load average: ${load.map((mean) => mean.toFixed(2)).join(', ')}`
 }
 
 /** A damaged clock may show a time that no calendar has. */
-function dateOf(realNs: bigint): string {
+function dateOf(realNs: bigint): string | undefined {
   const date = new Date(Number(realNs / 1_000_000n))
-  return Number.isNaN(date.getTime()) ? 'at an unknown time' : date.toISOString().replace('T', ' ').replace(/\..*/, ' UTC')
+  return Number.isNaN(date.getTime()) ? undefined : date.toISOString()
 }
 
-const uptimeOf = ({ uptimeSeconds, time, load }: Uptime): Record<string, unknown> => ({ uptimeSeconds, monotonicNs: count(time.monotonicNs), bootNs: count(time.bootNs), realNs: count(time.realNs), load })
+const uptimeOf = ({ uptimeSeconds, time, load }: Uptime): Record<string, unknown> => ({ uptimeSeconds, time: dateOf(time.realNs), load })
 
 /** Times are seconds. */
 const head = [

@@ -1,15 +1,21 @@
 /** `inspect NODE mem`: as `free` prints it, and then each number as `/proc/meminfo` has it. */
 import type { KernelImage } from '../../kernel/kernel-image.js'
-import { readMemoryUse, type MemoryUse } from '../../kernel/views/index.js'
+import { readMemoryUse, type MemoryItem, type MemoryUse } from '../../kernel/views/index.js'
 import { columns, number, word } from './text.js'
 import type { Answer } from './view.js'
 
 export async function inspectMemory(image: KernelImage): Promise<Answer> {
   const { bytes, faults } = await readMemoryUse(image)
-  const known = Object.entries(bytes).filter((entry): entry is [string, number] => entry[1] !== undefined)
+  const known = items.flatMap((name): [MemoryItem, number][] => (bytes[name] === undefined ? [] : [[name, bytes[name]]]))
   const details = known.map(([name, value]) => `${`${name}:`.padEnd(16)}${String(kib(value)).padStart(8)} kB`)
   return { lines: [...free(bytes), '', ...details], fields: { bytes }, faults, isEmpty: known.length === 0 }
 }
+
+/** In the order of /proc/meminfo. */
+const items: readonly MemoryItem[] = [
+  'MemTotal', 'MemFree', 'MemAvailable', 'Buffers', 'Cached', 'SwapCached', 'Active(anon)', 'Inactive(anon)', 'Active(file)', 'Inactive(file)', 'Unevictable', 'Mlocked',
+  'SwapTotal', 'SwapFree', 'Dirty', 'Writeback', 'AnonPages', 'Mapped', 'Shmem', 'KReclaimable', 'Slab', 'SReclaimable', 'SUnreclaim', 'KernelStack', 'PageTables',
+]
 
 const kib = (value: number): number => Math.floor(value / 1024)
 

@@ -3,7 +3,7 @@ import type { MemoryRange, ReadableMemory } from '../../fabric/remote-memory.js'
 import { elfMachines } from '../elf.js'
 import { headBytes, packHead, packNotes, type ElfSegment } from '../exports/elf-writer.js'
 import { pageBytes } from '../page-table-format.js'
-import { PhysicalMemory } from '../physical-memory.js'
+import type { PhysicalMemory } from '../physical-memory.js'
 
 export class Recorder implements ReadableMemory {
   readonly #memory: ReadableMemory
