@@ -12,7 +12,7 @@ export interface KernelWatchOptions {
   readonly by: string
   readonly image: KernelImage
   /** The lent memory under the image, for the sampler. */
-  readonly memory: RemoteMemory
+  readonly memory: Pick<RemoteMemory, 'watch'>
   /** How often `panic_cpu` is sampled. */
   readonly intervalUs: number
   readonly unreachableAfterUs: number

@@ -3,6 +3,7 @@ import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterAll, describe, expect, it } from 'vitest'
+import type { ReadableMemory } from '../../fabric/remote-memory.js'
 import { RelayServer } from '../../fabric/relay/relay-server.js'
 import { BackdoorsError } from '../../errors.js'
 import { consoleLog, panickedHost, reported } from '../../kernel/testing/panicked-host.js'
@@ -73,7 +74,7 @@ describe('inspect ps', () => {
 
   it('as JSON has addresses in hexadecimal, and stacks with the tasks', async () => {
     const { tasks, faults } = jsonOf(await inspect('ps --json --stacks')) as { tasks: Record<string, unknown>[]; faults: unknown[] }
-    expect(tasks.find(({ pid }) => pid === 1)).toMatchObject({ address: expect.stringMatching(/^0xffff[0-9a-f]{12}$/) as string, ppid: 0, stack: { frames: expect.anything() as unknown } })
+    expect(tasks.find(({ pid }) => pid === 1)).toMatchObject({ address: expect.stringMatching(/^0xff[0-9a-f]{14}$/) as string, ppid: 0, stack: { frames: expect.anything() as unknown } })
     expect(faults).toEqual([])
   })
 
@@ -137,7 +138,7 @@ describe('inspect', () => {
 
   it('says what it cost, apart from learning the kernel', async () => {
     const result = await inspect('cpus --json')
-    expect(result.stderr).toMatch(/^cost: \d+ reads, [\d.]+ KiB, [\d.]+ m?s; to learn the kernel, with symbols from the cache: \d+ reads, [\d.]+ MiB, [\d.]+ m?s$/m)
+    expect(result.stderr).toMatch(/^cost: \d+ reads, [\d.]+ KiB, [\d.]+ m?s; to learn the kernel, with symbols from the cache: \d+ reads, [\d.]+ KiB, [\d.]+ m?s$/m)
     expect(jsonOf(result)).toMatchObject({ memory: files.core, cost: { reads: expect.any(Number) as number, bytes: expect.any(Number) as number, ms: expect.any(Number) as number, learning: { fromCache: true } } })
   })
 })
@@ -154,8 +155,8 @@ describe('the cache of symbols', () => {
     const before = process.env['XDG_CACHE_HOME']
     process.env['XDG_CACHE_HOME'] = join(files.folder, 'xdg')
     try {
-      await runCli(['inspect', '--memory', files.core, 'cpus'])
-      expect(statSync(join(files.folder, 'xdg', 'backdoors', 'kernels', `${host.note.buildId}.tables`)).mode & 0o777).toBe(0o600)
+      expect(await runCli(['inspect', '--memory', files.core, 'cpus'])).toMatchObject({ exitCode: 0, stderr: expect.not.stringContaining('warning') as string })
+      expect(statSync(join(files.folder, 'xdg', 'backdoors', 'symbols', `${host.note.buildId}.tables`)).mode & 0o777).toBe(0o600)
     } finally {
       if (before === undefined) delete process.env['XDG_CACHE_HOME']
       else process.env['XDG_CACHE_HOME'] = before
@@ -172,20 +173,27 @@ describe('the cache of symbols', () => {
 describe('a NODE', () => {
   it('is read through the daemon of this machine', async () => {
     const region = join(files.folder, 'region')
-    const { memory, spans } = host.physical
+    const length = 1 << 29
+    // The host's RAM in one piece, as its NIC machine lends it; what was not recorded is an error.
+    const memory: ReadableMemory = {
+      peer: 'b', length,
+      read: async (offset, bytes) => (await memory.readMany([{ offset, length: bytes }]))[0] as Uint8Array,
+      readMany: (ranges) => host.physical.readMany(ranges.map(({ offset, length: bytes }) => ({ physical: offset, length: bytes }))),
+    }
     const server = new RelayServer({
       path: memorySocketPathOf(region), log: pino({ level: 'silent' }),
       find: (name) => {
         if (name !== 'b') throw new BackdoorsError('PEER_UNKNOWN', `no host ${name}`, { peer: name })
-        return { memory, map: spans.slice(0, 64), notes: [host.notePhysical] }
+        return { memory, map: [{ physical: 0, length, offset: 0 }], notes: [host.notePhysical] }
       },
     })
     await server.listen()
+    const ask = (line: string): ReturnType<typeof runCli> => runCli([...line.split(' '), '--region', region, '--cache', files.cache])
     try {
-      expect(await runCli(['inspect', 'z', 'log', '--region', region, '--cache', files.cache])).toMatchObject({ exitCode: 1, stdout: '', stderr: expect.stringContaining('(PEER_UNKNOWN)') as string })
-      const { exitCode, stderr } = await runCli(['inspect', 'b', 'panic', '--region', region, '--cache', files.cache])
-      // The relay's map has room for 64 pieces of RAM, and a recorded host has more: what counts is that it was asked.
-      expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/\((KERNEL_NOT_FOUND|NOT_MAPPED|KERNEL_UNSUPPORTED|OUT_OF_RANGE)\)/)])
+      expect(jsonOf(await ask('inspect b panic --json'))).toMatchObject({ node: 'b', view: 'panic', reason: 'sysrq triggered crash' })
+      expect((await ask('inspect b maps 175')).stdout.trimEnd()).toBe(told('maps').join('\n'))
+      expect(jsonOf(await ask(`core b 175 -o ${join(files.folder, 'core')} --json`))).toMatchObject({ node: 'b', pid: 175, missingBytes: 16384 })
+      expect(await ask('inspect z log')).toMatchObject({ exitCode: 1, stdout: '', stderr: expect.stringContaining('(PEER_UNKNOWN)') as string })
     } finally {
       await server.close()
     }

@@ -46,7 +46,7 @@ export class Machine {
       path: '/dev/shm/a-region',
       fd: -1,
       pin: () => null,
-    pinFrames: () => null,
+      pinFrames: () => null,
       lockBytes: (offset) => {
         if ((holders.get(offset) ?? memory) !== memory) return false
         holders.set(offset, memory)
