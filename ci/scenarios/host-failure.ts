@@ -35,6 +35,7 @@ async function trial(context: ScenarioContext, cluster: HostCluster, failure: Ho
   const since = (matches: (event: RigEvent) => boolean) => (event: RigEvent): boolean => event.atMs > calledAtMs && matches(event)
   const verdict = await healthy.daemonLog.until('verdict', since(({ event, peer, verdict: kind }) => event === 'verdict' && peer === 'a' && kind !== 'alive'))
   log(`trial ${number}: ${String(verdict.verdict)}: ${String(verdict.seen)}`)
+  await guest.yieldToOthers()
   const recovered = await healthy.daemonLog.until('recovery', since(({ event, outcome }) => event === 'recovered' && outcome === 'announced'))
   await clients.log.until('recovery of all sessions', ({ event }) => event === 'all-recovered', 90_000)
   const lastClientMs = performance.now() - failedAtMs

@@ -101,6 +101,8 @@ export const panicInspect: Scenario = {
     await guest.spawn('echo c > /proc/sysrq-trigger')
     const verdict = await daemonLog.until('verdict', ({ event, peer, verdict: kind }) => event === 'verdict' && peer === 'a' && kind !== 'alive')
     log(`${String(verdict.verdict)}: ${String(verdict.seen)}`)
+    // A kernel that has panicked spins.
+    await guest.yieldToOthers()
     const recovered = await daemonLog.until('recovery', ({ event, outcome }) => event === 'recovered' && outcome === 'announced')
     log(`${String(recovered.adopted)} sessions of ${sessionBytes} bytes adopted`)
     const report: HostReport = { ...reported, console: await guest.console() }

@@ -9,7 +9,7 @@ import { MappedMemory } from '../fabric/mapped-memory.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
 import { VerbsLender } from '../fabric/verbs/lender.js'
 import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
-import { findHostRegion } from '../kernel/host-region.js'
+import { findHostRegion, isStillMapped, type HostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
 import type { SymbolCache } from '../kernel/kernel-symbols.js'
 import { pageBytes } from '../kernel/page-table-format.js'
@@ -40,6 +40,7 @@ export class HostLender {
   readonly #cache: SymbolCache
   readonly #log: Logger
   #image: KernelImage | undefined
+  #region: HostRegion | undefined
   #searchedMs = -Infinity
   #state: HostState = { region: null, notes: [] }
   #looking: Promise<HostState> | undefined
@@ -89,8 +90,10 @@ export class HostLender {
   async #look(): Promise<HostState> {
     try {
       const image = await this.#learned()
-      const { region } = image ? await findHostRegion(image, { node: this.name }) : { region: undefined }
-      if (image && region) this.#state = this.#lendControl(image, region.header.incarnation, region.pages)
+      if (image === undefined || (this.#region && (await isStillMapped(image, this.#region)))) return this.#state
+      const { region } = await findHostRegion(image, { node: this.name })
+      if (region) this.#state = this.#lendControl(image, region)
+      this.#region = region
     } catch (error) {
       if (!isBackdoorsError(error)) throw error
       this.#log.debug({ host: this.name, err: error }, 'no region was found')
@@ -99,7 +102,7 @@ export class HostLender {
   }
 
   /** A region that was found stays lent until another is: the host may have died since, its tasks with it. */
-  #lendControl(image: KernelImage, incarnation: bigint, pages: readonly number[]): HostState {
+  #lendControl(image: KernelImage, { header: { incarnation }, pages }: HostRegion): HostState {
     const first = control.offset / pageBytes
     const frames = pages.slice(first, first + control.bytes / pageBytes)
     const ranges = frames.flatMap((physical) => this.#physical.locate({ physical, length: pageBytes }) ?? [])

@@ -12,6 +12,14 @@ export interface HostRegion {
   readonly header: RegionHeader
   /** Physical address of each of its pages, in order. */
   readonly pages: readonly number[]
+  /** By whose mapping it was found. */
+  readonly mappedBy: {
+    /** Of its `mm_struct`, and what that has as `pgd`. */
+    readonly mm: bigint
+    readonly pgd: bigint
+    /** Where the mapping begins. */
+    readonly start: bigint
+  }
 }
 
 export interface WantedRegion {
@@ -35,20 +43,34 @@ const sharedWritable = 0x8n | 0x2n
  */
 export async function findHostRegion(image: KernelImage, wanted: WantedRegion): Promise<FoundRegion> {
   const faults: Faults = []
-  const seen = new Set<string>()
+  let hasHoles = false
   for (const { mm, pgd } of await addressSpaces(image, faults)) {
     const mappings = await sharedMappings(image, mm, faults)
     if (mappings.length === 0) continue
     const memory = await image.addressSpace(pgd).catch(unlessMissing(faults))
     for (const mapping of memory ? mappings : []) {
-      const found = await regionAt(memory as VirtualMemory, mapping, wanted, faults)
-      const key = found && `${found.header.incarnation}`
-      if (found && found.pages.length > 0) return { region: found, faults }
-      if (key !== undefined) seen.add(key)
+      const found = await regionAt(memory as VirtualMemory, mapping, wanted)
+      if (found && found.pages.length > 0) return { region: { ...found, mappedBy: { mm, pgd, start: mapping.start } }, faults }
+      if (found) hasHoles = true
     }
   }
-  if (seen.size > 0) faults.push(new BackdoorsError('NOT_MAPPED', `A region of ${wanted.node} is mapped on ${image.peer}, but no process has all of its pages.`, { peer: image.peer }))
+  if (hasHoles) faults.push(new BackdoorsError('NOT_MAPPED', `A region of ${wanted.node} is mapped on ${image.peer}, but no process has all of its pages.`, { peer: image.peer }))
   return { region: undefined, faults }
+}
+
+/**
+ * Is the region still mapped as it was, its first pages where they were? Far cheaper than to look for it again: for who asks often.
+ * @throws BackdoorsError KERNEL_UNSUPPORTED, and what reading throws
+ */
+export async function isStillMapped(image: KernelImage, { header, pages, mappedBy: { mm, pgd, start } }: HostRegion): Promise<boolean> {
+  const [space] = await image.readObjects(new Selection(image.types, 'mm_struct', ['pgd']), [mm])
+  if (!(space instanceof KernelObject) || space.pointer('pgd') !== pgd) return false
+  const memory = await image.addressSpace(pgd).catch(unlessMissing([]))
+  if (memory === undefined) return false
+  const checked = Math.min(pages.length, 2)
+  const translations = await memory.translate(Array.from({ length: checked }, (_, i) => start + BigInt(i * pageBytes)))
+  if (!translations.every((translation, i) => 'physical' in translation && translation.physical === pages[i])) return false
+  return (await readHeader(memory, start))?.incarnation === header.incarnation
 }
 
 async function addressSpaces(image: KernelImage, faults: Faults): Promise<{ mm: bigint; pgd: bigint }[]> {
@@ -72,7 +94,7 @@ async function sharedMappings(image: KernelImage, mm: bigint, faults: Faults): P
 }
 
 /** @returns undefined where the mapping is no region of this node; without pages where some of them are not there */
-async function regionAt(memory: VirtualMemory, { start, end }: Vma, { node }: WantedRegion, faults: Faults): Promise<HostRegion | undefined> {
+async function regionAt(memory: VirtualMemory, { start, end }: Vma, { node }: WantedRegion): Promise<Omit<HostRegion, 'mappedBy'> | undefined> {
   const header = await readHeader(memory, start)
   if (header?.node !== node) return undefined
   const count = Math.ceil(header.plan.regionBytes / pageBytes)
@@ -83,7 +105,6 @@ async function regionAt(memory: VirtualMemory, { start, end }: Vma, { node }: Wa
     if ('missing' in translation) return { header, pages: [] }
     pages.push(translation.physical)
   }
-  void faults
   return { header, pages }
 }
 

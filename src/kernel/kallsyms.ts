@@ -53,39 +53,43 @@ function firstPlace(count: number, isTrue: (place: number) => boolean): number {
   return low
 }
 
+/**
+ * A kernel has some 100,000 symbols, of which a few dozen are asked for: so their names stay as they are packed, and are
+ * found by a table of hashes; each is made a string when it is asked for.
+ */
 export class Kallsyms {
-  readonly #names: readonly string[]
-  readonly #addresses: BigUint64Array
-  readonly #byName: ReadonlyMap<string, number>
+  readonly #names: PackedNames
+  readonly #offsets: DataView
+  readonly #relativeBase: bigint
+  /** By hash, open addressing: the number of a symbol, or -1. */
+  readonly #slots: Int32Array
   /** Numbers of the symbols by their addresses, made when first needed. */
   #byAddress: Uint32Array | undefined
+  #addresses: BigUint64Array | undefined
 
   /** @throws BackdoorsError KERNEL_DATA_CORRUPT where the tables do not fit each other */
   constructor(tables: KallsymsTables) {
     const { count, offsets, relativeBase } = tables
     if (!Number.isSafeInteger(count) || count < 1 || count > mostSymbols) throw corrupt(`there are ${count} symbols`)
     if (offsets.length < count * 4) throw corrupt('there are fewer addresses than names')
-    this.#names = unpackNames(tables)
-    this.#addresses = new BigUint64Array(count)
-    const view = new DataView(offsets.buffer, offsets.byteOffset, offsets.byteLength)
+    this.#names = new PackedNames(tables)
+    this.#offsets = new DataView(offsets.buffer, offsets.byteOffset, offsets.byteLength)
+    this.#relativeBase = relativeBase
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * count))).fill(-1)
     for (let i = 0; i < count; i++) {
-      const offset = view.getInt32(i * 4, true)
-      // What is not below zero is an address by itself: of a variable that each CPU has, in its own area.
-      this.#addresses[i] = BigInt.asUintN(64, offset >= 0 ? BigInt(offset) : relativeBase - 1n - BigInt(offset))
+      const slot = this.#slotOf(this.#names.hashOf(i), (other) => this.#names.areEqual(i, other))
+      if (this.#slots[slot] === -1) this.#slots[slot] = i
     }
-    const byName = new Map<string, number>()
-    for (const [i, name] of this.#names.entries()) if (!byName.has(name.slice(1))) byName.set(name.slice(1), i)
-    this.#byName = byName
   }
 
   get size(): number {
-    return this.#names.length
+    return this.#names.count
   }
 
   /** The first symbol of this name: static functions of one name stand in many files. */
   find(name: string): KernelSymbol | undefined {
-    const i = this.#byName.get(name)
-    return i === undefined ? undefined : this.#at(i)
+    const i = this.#slots[this.#slotOf(hashOfName(name), (other) => this.#names.text(other).slice(1) === name)] as number
+    return i === -1 ? undefined : this.#at(i)
   }
 
   /**
@@ -93,58 +97,126 @@ export class Kallsyms {
    * of the last one): what a stack trace prints. Of several at one address, the first.
    */
   nearest(address: bigint): NearestSymbol | undefined {
-    this.#byAddress ??= this.#sort()
-    const sorted = this.#byAddress
-    const addressAt = (place: number): bigint => this.#addresses[sorted[place] as number] as bigint
-    const above = firstPlace(sorted.length, (place) => addressAt(place) > address)
+    this.#addresses ??= BigUint64Array.from({ length: this.size }, (_, i) => this.#addressOf(i))
+    this.#byAddress ??= sorted(this.#addresses)
+    const [numbers, addresses] = [this.#byAddress, this.#addresses]
+    const addressAt = (place: number): bigint => addresses[numbers[place] as number] as bigint
+    const above = firstPlace(numbers.length, (place) => addressAt(place) > address)
     if (above === 0) return undefined
     const start = addressAt(above - 1)
-    const symbol = this.#at(sorted[firstPlace(above, (place) => addressAt(place) >= start)] as number)
-    return { symbol, offset: address - start, bytes: above < sorted.length ? addressAt(above) - start : undefined }
+    const symbol = this.#at(numbers[firstPlace(above, (place) => addressAt(place) >= start)] as number)
+    return { symbol, offset: address - start, bytes: above < numbers.length ? addressAt(above) - start : undefined }
   }
 
   *[Symbol.iterator](): Generator<KernelSymbol> {
-    for (let i = 0; i < this.#names.length; i++) yield this.#at(i)
+    for (let i = 0; i < this.size; i++) yield this.#at(i)
   }
 
-  #sort(): Uint32Array {
-    const addresses = this.#addresses
-    return Uint32Array.from(addresses, (_, i) => i).sort((a, b) => {
-      const [first, second] = [addresses[a] as bigint, addresses[b] as bigint]
-      return first < second ? -1 : first > second ? 1 : a - b
-    })
+  /** The slot of the symbol that is wanted, or the free one where it would stand. */
+  #slotOf(hash: number, isWanted: (i: number) => boolean): number {
+    const slots = this.#slots
+    for (let slot = hash & (slots.length - 1); ; slot = (slot + 1) & (slots.length - 1)) {
+      const i = slots[slot] as number
+      if (i === -1 || (this.#names.hashOf(i) === hash && isWanted(i))) return slot
+    }
+  }
+
+  #addressOf(i: number): bigint {
+    const offset = this.#offsets.getInt32(i * 4, true)
+    // What is not below zero is an address by itself: of a variable that each CPU has, in its own area.
+    return BigInt.asUintN(64, offset >= 0 ? BigInt(offset) : this.#relativeBase - 1n - BigInt(offset))
   }
 
   #at(i: number): KernelSymbol {
-    const name = this.#names[i] as string
-    return { name: name.slice(1), type: name.charAt(0), address: this.#addresses[i] as bigint }
+    const name = this.#names.text(i)
+    return { name: name.slice(1), type: name.charAt(0), address: this.#addressOf(i) }
   }
 }
 
-function unpackNames({ count, names, tokenTable, tokenIndex }: KallsymsTables): string[] {
-  const token = unpackTokens(tokenTable, tokenIndex)
-  const unpacked: string[] = []
-  let at = 0
-  for (let i = 0; i < count; i++) {
-    let length = names[at++]
-    if (length !== undefined && length >= 0x80) length = (length & 0x7f) | ((names[at++] ?? 0) << 7)
-    if (length === undefined || length === 0 || at + length > names.length) throw corrupt(`symbol ${i} of ${count} has no name`)
-    let name = ''
-    for (const end = at + length; at < end; at++) name += token[names[at] as number] as string
-    if (name.length < 2 || name.length > mostNameBytes) throw corrupt(`symbol ${i} has a name of ${name.length} characters`)
-    unpacked.push(name)
-  }
-  return unpacked
+function sorted(addresses: BigUint64Array): Uint32Array {
+  return Uint32Array.from(addresses, (_, i) => i).sort((a, b) => {
+    const [first, second] = [addresses[a] as bigint, addresses[b] as bigint]
+    return first < second ? -1 : first > second ? 1 : a - b
+  })
 }
 
-function unpackTokens(table: Uint8Array, index: Uint8Array): string[] {
+/** FNV-1a, 32 bits. */
+const hashStart = 0x811c_9dc5
+const hashByte = (hash: number, byte: number): number => Math.imul(hash ^ byte, 0x0100_0193)
+
+function hashOfName(name: string): number {
+  let hash = hashStart
+  for (let i = 0; i < name.length; i++) hash = hashByte(hash, name.charCodeAt(i))
+  return hash
+}
+
+/** Names as they stand in the tables: a length, and so many numbers of tokens. The first character is the symbol's type. */
+class PackedNames {
+  readonly count: number
+  readonly #names: Uint8Array
+  readonly #tokens: readonly Uint8Array[]
+  /** Where the tokens of each name begin, and end. */
+  readonly #starts: Uint32Array
+  readonly #ends: Uint32Array
+  /** Of each name without its type. */
+  readonly #hashes: Int32Array
+
+  /** @throws BackdoorsError KERNEL_DATA_CORRUPT */
+  constructor({ count, names, tokenTable, tokenIndex }: KallsymsTables) {
+    this.count = count
+    this.#names = names
+    this.#tokens = unpackTokens(tokenTable, tokenIndex)
+    this.#starts = new Uint32Array(count)
+    this.#ends = new Uint32Array(count)
+    this.#hashes = new Int32Array(count)
+    let at = 0
+    for (let i = 0; i < count; i++) {
+      let length = names[at++]
+      if (length !== undefined && length >= 0x80) length = (length & 0x7f) | ((names[at++] ?? 0) << 7)
+      if (length === undefined || length === 0 || at + length > names.length) throw corrupt(`symbol ${i} of ${count} has no name`)
+      this.#starts[i] = at
+      this.#ends[i] = at += length
+      this.#hashes[i] = this.#hash(i)
+    }
+  }
+
+  hashOf(i: number): number {
+    return this.#hashes[i] as number
+  }
+
+  /** Of two names of one hash, without their types. */
+  areEqual(a: number, b: number): boolean {
+    return this.text(a).slice(1) === this.text(b).slice(1)
+  }
+
+  /** With its type. */
+  text(i: number): string {
+    let text = ''
+    for (let at = this.#starts[i] as number; at < (this.#ends[i] as number); at++) text += Buffer.from(this.#tokens[this.#names[at] as number] as Uint8Array).toString('latin1')
+    return text
+  }
+
+  #hash(i: number): number {
+    let hash = hashStart
+    let characters = 0
+    const [names, tokens, end] = [this.#names, this.#tokens, this.#ends[i] as number]
+    for (let at = this.#starts[i] as number; at < end; at++) {
+      const token = tokens[names[at] as number] as Uint8Array
+      for (let k = 0; k < token.length; k++) if (characters++ > 0) hash = hashByte(hash, token[k] as number)
+    }
+    if (characters < 2 || characters > mostNameBytes) throw corrupt(`symbol ${i} has a name of ${characters} characters`)
+    return hash
+  }
+}
+
+function unpackTokens(table: Uint8Array, index: Uint8Array): Uint8Array[] {
   if (index.length < tokens * 2) throw corrupt('the index of tokens is cut off')
   const view = new DataView(index.buffer, index.byteOffset, index.byteLength)
   return Array.from({ length: tokens }, (_, i) => {
     const start = view.getUint16(i * 2, true)
     const end = table.indexOf(0, start)
     if (start >= table.length || end < 0 || end - start > mostNameBytes) throw corrupt(`token ${i} has no end`)
-    return Buffer.from(table.subarray(start, end)).toString('latin1')
+    return table.slice(start, end)
   })
 }
 

@@ -17,9 +17,8 @@ import { findHostRegion } from '../host-region.js'
 import { KernelImage } from '../kernel-image.js'
 import { Selection } from '../kernel-object.js'
 import { PhysicalMemory } from '../physical-memory.js'
-import { processMemory } from '../process-memory.js'
 import { openRamFile } from '../ram-file.js'
-import { ownMemory, findTask } from '../views/find-task.js'
+import { findTask, ownMemory } from '../views/find-task.js'
 import { PulseReader, readCpus, readLog, readMemoryUse, readPanic, readTasks, readUptime, unwindTasks } from '../views/index.js'
 import { readMaps, readVmas } from '../views/maps.js'
 import { readSockets } from '../views/sockets.js'
@@ -68,8 +67,6 @@ async function readEverything(image: KernelImage): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'record-'))
   const pid = tasks.find(({ comm }) => comm === exported)?.pid ?? 1
   await writeProcessCore({ image, pid, path: join(folder, 'core') })
-  const memory = await processMemory(image, (await findTask(image, pid))?.pointer('mm') ?? 0n)
-  for (const vma of memory.vmas) await memory.memory.translate([vma.start])
   // What a vmcore notes; all the RAM would be too much.
   const enough = new Error('enough')
   const controller = new AbortController()
