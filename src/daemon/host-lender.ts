@@ -117,6 +117,7 @@ export class HostLender {
     if (this.#image === undefined && this.#nowMs() - this.#searchedMs >= searchAgainMs) {
       try {
         this.#image = await KernelImage.learn({ physical: this.#physical, hints: this.#state.notes, cache: this.#cache })
+        this.#state = { ...this.#state, notes: [this.#image.notePhysical] }
         this.#log.info({ host: this.name, kernel: this.#image.note.osRelease, symbols: this.#image.symbols.size }, 'the host\'s kernel has been learned')
       } finally {
         this.#searchedMs = this.#nowMs()

@@ -4,9 +4,11 @@ import { decodeHeader, type RegionHeader } from '../region/header.js'
 import type { KernelImage } from './kernel-image.js'
 import { KernelObject, Selection } from './kernel-object.js'
 import { pageBytes } from './page-table-format.js'
+import { ownMemory } from './views/find-task.js'
+import { readProcesses } from './views/processes.js'
 import { readVmas, type Vma } from './views/maps.js'
 import type { VirtualMemory } from './virtual-memory.js'
-import { walkList, type Faults } from './walks.js'
+import type { Faults } from './walks.js'
 
 export interface HostRegion {
   readonly header: RegionHeader
@@ -74,10 +76,8 @@ export async function isStillMapped(image: KernelImage, { header, pages, mappedB
 }
 
 async function addressSpaces(image: KernelImage, faults: Faults): Promise<{ mm: bigint; pgd: bigint }[]> {
-  const tasks = new Selection(image.types, 'task_struct', ['tasks.next', 'mm'])
-  const head = image.addressOf('init_task') + BigInt(tasks.offsetOf('tasks.next'))
-  const mms = new Set<bigint>()
-  for await (const task of walkList(image, { head, selection: tasks, link: 'tasks', faults })) if (task.pointer('mm') !== 0n) mms.add(task.pointer('mm'))
+  const processes = await readProcesses(image, new Selection(image.types, 'task_struct', ['tasks.next', 'mm', 'flags']), faults)
+  const mms = new Set(processes.map(ownMemory).filter((mm) => mm !== 0n))
   const spaces = await image.readObjects(new Selection(image.types, 'mm_struct', ['pgd']), [...mms])
   return spaces.flatMap((mm) => {
     if (mm instanceof KernelObject) return [{ mm: mm.address, pgd: mm.pointer('pgd') }]

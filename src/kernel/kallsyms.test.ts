@@ -5,6 +5,7 @@ import { Random } from '../fabric/mock/random.js'
 import { damage } from '../region/testing/damage.js'
 import { Kallsyms, type KernelSymbol } from './kallsyms.js'
 import { packSymbols } from './testing/kallsyms-builder.js'
+import { fuzz, fuzzTimeoutMs } from './testing/fuzz.js'
 
 const base = 0xffff_ffff_8100_0000n
 const symbols: readonly KernelSymbol[] = [
@@ -53,7 +54,7 @@ describe('damaged symbols', () => {
     expect(() => new Kallsyms({ ...sound, ...spoilt })).toThrow(expect.objectContaining({ code: 'KERNEL_DATA_CORRUPT', details: { field: 'kallsyms' } }))
   })
 
-  it('give an error or symbols, never a crash or a hang', { timeout: 60_000 }, () => {
+  it('give an error or symbols, never a crash or a hang', { timeout: fuzzTimeoutMs }, () => {
     fc.assert(fc.property(fc.nat(), (number) => {
       const random = new Random(number)
       const tables = { ...sound, names: sound.names.slice(), tokenTable: sound.tokenTable.slice(), tokenIndex: sound.tokenIndex.slice(), offsets: sound.offsets.slice() }
@@ -63,6 +64,6 @@ describe('damaged symbols', () => {
       } catch (error) {
         if (!isBackdoorsError(error, 'KERNEL_DATA_CORRUPT')) throw error
       }
-    }), { numRuns: 10_000, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
+    }), fuzz(10_000))
   })
 })

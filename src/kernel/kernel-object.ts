@@ -3,8 +3,8 @@ import { BackdoorsError } from '../errors.js'
 import type { Btf, BtfMember } from './btf.js'
 import type { VirtualRange } from './virtual-memory.js'
 
-/** Members nearer to each other than this are read as one piece, in bytes. */
-const mergeGap = 128
+/** Members nearer to each other than this are read as one piece, in bytes: a KiB more costs a read less than another one. */
+const mergeGap = 1024
 
 interface Piece {
   readonly offset: number

@@ -7,6 +7,7 @@ import { arm64FourKiB, pageBytes, pageTableFormats, x86FiveLevel, x86FourLevel }
 import { PhysicalMemory } from './physical-memory.js'
 import { PageTables, translateX86 } from './testing/page-tables.js'
 import { VirtualMemory } from './virtual-memory.js'
+import { fuzz, fuzzTimeoutMs } from './testing/fuzz.js'
 
 const kernelText = 0xffff_ffff_8100_0000n
 const data = 40 * pageBytes
@@ -113,7 +114,7 @@ describe('tables that change', () => {
   })
 })
 
-describe('any tables at all', { timeout: 60_000 }, () => {
+describe('any tables at all', { timeout: fuzzTimeoutMs }, () => {
   const formats = [[x86FourLevel, 4], [x86FiveLevel, 5]] as const
   it.each(formats)('give what another translator makes of them: $name', async (format, levels) => {
     await fc.assert(fc.asyncProperty(fc.nat(), async (number) => {
@@ -131,7 +132,7 @@ describe('any tables at all', { timeout: 60_000 }, () => {
       expect(found.map((each) => ('missing' in each ? undefined : each.physical))).toEqual(expected)
       const read = await memory.tryReadMany(addresses.filter((address) => address < (1n << 64n) - 8n).map((address) => ({ address, length: 8 })))
       for (const each of read) if (isBackdoorsError(each)) expect(each.code).toBe('NOT_MAPPED')
-    }), { numRuns: 1500, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
+    }), fuzz(1500))
   })
 
   it('of arm64 never lead out of the RAM, or on for ever', async () => {
@@ -143,6 +144,6 @@ describe('any tables at all', { timeout: 60_000 }, () => {
       const memory = new VirtualMemory({ physical, format: arm64FourKiB, root: 0 })
       const ranges = Array.from({ length: 8 }, () => ({ address: BigInt.asUintN(64, BigInt.asIntN(48, BigInt(random.uint32()) * BigInt(random.uint32()))), length: random.integer(1, 9000) })).filter(({ address, length }) => address + BigInt(length) < 1n << 64n)
       for (const each of await memory.tryReadMany(ranges)) if (isBackdoorsError(each)) expect(each.code).toBe('NOT_MAPPED')
-    }), { numRuns: 500, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
+    }), fuzz(500))
   })
 })

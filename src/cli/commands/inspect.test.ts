@@ -78,10 +78,13 @@ describe('inspect ps', () => {
     expect(faults).toEqual([])
   })
 
+  /** The table of process numbers is the other way to the tasks. */
+  const noNumbers = (): [bigint, Uint8Array] => [host.addressOf('init_pid_ns') + member('pid_namespace', 'idr.idr_rt.xa_head'), pointer(0n)]
+
   it('prints as far as a damaged list goes, warns, and ends with 0', async () => {
     const { tasks } = jsonOf(await inspect('ps --json')) as { tasks: { pid: number; address: string }[] }
     const address = BigInt(tasks.find(({ pid }) => pid === 30)?.address ?? 0)
-    const changed = await files.changed('cut', [[address + member('task_struct', 'tasks.next'), pointer(0n)]])
+    const changed = await files.changed('cut', [[address + member('task_struct', 'tasks.next'), pointer(0n)], noNumbers()])
     const { exitCode, stdout, stderr } = await inspect('ps', changed)
     expect([exitCode, words(stdout.trimEnd().split('\n').at(-1) ?? '').split(' ')[1]]).toEqual([0, '30'])
     expect(stderr).toMatch(/^backdoors: warning: .* \(NOT_MAPPED\)$/m)
@@ -89,7 +92,7 @@ describe('inspect ps', () => {
   })
 
   it('ends with 1 where nothing can be read of it', async () => {
-    const changed = await files.changed('none', [[host.addressOf('init_task') + member('task_struct', 'tasks.next'), pointer(0n)]])
+    const changed = await files.changed('none', [[host.addressOf('init_task') + member('task_struct', 'tasks.next'), pointer(0n)], noNumbers()])
     expect(await inspect('ps', changed)).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('(NOT_MAPPED)') as string })
   })
 })

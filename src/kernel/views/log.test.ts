@@ -8,6 +8,7 @@ import { surviveDamage } from '../testing/hostile-memory.js'
 import { LogBuilder, states } from '../testing/log-builder.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
 import { linesOf, readLog } from './log.js'
+import { fuzz, fuzzTimeoutMs } from '../testing/fuzz.js'
 
 const host = await panickedHost()
 const texts = async (log: LogBuilder): Promise<string[]> => (await readLog(log.image())).entries.map(({ text }) => text)
@@ -138,7 +139,7 @@ describe('a log made by hand', () => {
     expect(faults.map(({ code }) => code)).toEqual(['NOT_MAPPED', 'KERNEL_DATA_CORRUPT'])
   })
 
-  it('comes to an end, with its messages in order, whatever stands in its memory', async () => {
+  it('comes to an end, with its messages in order, whatever stands in its memory', { timeout: fuzzTimeoutMs }, async () => {
     const log = new LogBuilder(host)
     for (let i = 0; i < 60; i++) log.add(`message ${i} of many`)
     const sound = log.ram.slice()
@@ -152,7 +153,7 @@ describe('a log made by hand', () => {
       } catch (error) {
         if (!isBackdoorsError(error)) throw error
       }
-    }), { numRuns: 5000, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
+    }), fuzz(5000))
   })
 
   it('of the recorded host, damaged on the way, gives an answer or an error', async () => {

@@ -68,14 +68,17 @@ describe('the tasks of a host that panicked', () => {
 })
 
 describe('damaged tasks', () => {
+  const processes = tasks.filter(({ pid, tgid }) => pid === tgid)
   const { address } = byPid.get(30) as Task
   const at = (member: string): bigint => address + BigInt(host.types.member('task_struct', member)?.offset ?? 0)
   const pointer = (value: bigint): Uint8Array => new Uint8Array(BigUint64Array.of(value).buffer)
 
   it.each<[string, string, bigint, string]>([
     ['comes back to an entry before', 'tasks.next', at('tasks.next'), 'KERNEL_DATA_CORRUPT'], ['leads nowhere', 'tasks.next', 0n, 'NOT_MAPPED'], ['leads to the end of addresses', 'tasks.next', (1n << 64n) - 8n, 'NOT_MAPPED'],
-  ])('are listed as far as their list goes, where it %s', async (_, member, value, code) => {
-    const found = await readTasks(await withBytes(host, at(member), pointer(value)))
+  ])('are listed as far as their list goes, where it %s, and the table of their numbers is lost too', async (_, member, value, code) => {
+    const damaged = await withBytes(host, at(member), pointer(value))
+    expect(await readTasks(damaged)).toMatchObject({ tasks: { length: processes.length }, faults: [] })
+    const found = await readTasks(await withBytes(damaged, host.addressOf('init_pid_ns') + BigInt(host.types.member('pid_namespace', 'idr.idr_rt.xa_head')?.offset ?? 0), pointer(0n)))
     expect(found.tasks.at(-1)?.pid).toBe(30)
     expect(found.faults).toMatchObject([{ code }])
   })

@@ -3,9 +3,10 @@ import { BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
 import { KernelObject, Selection } from '../kernel-object.js'
 import { pageBytes } from '../page-table-format.js'
-import { walkChains, walkList, type Faults } from '../walks.js'
+import { walkChains, type Faults } from '../walks.js'
 import { readArguments } from './arguments.js'
 import { readThreadNames } from './kernel-threads.js'
+import { readProcesses } from './processes.js'
 import { taskState, type TaskState } from './task-state.js'
 
 export interface Task {
@@ -72,9 +73,7 @@ const defaultPriority = 120
 export async function readTasks(image: KernelImage, { threads = false }: TaskOptions = {}): Promise<Tasks> {
   const faults: Faults = []
   const selection = selectTask(image)
-  const leaders: KernelObject[] = []
-  const head = image.addressOf('init_task') + BigInt(selection.offsetOf('tasks.next'))
-  for await (const task of walkList(image, { head, selection, link: 'tasks', faults })) if (isSound(image, task, faults)) leaders.push(task)
+  const leaders = (await readProcesses(image, selection, faults)).filter((task) => isSound(image, task, faults))
   const signals = await readEach(image, new Selection(image.types, 'signal_struct', ['thread_head.next', 'nr_threads']), leaders.map((task) => task.pointer('signal')), faults)
   const found = threads ? await withThreads(image, leaders, signals, faults) : leaders
   const around = {
