@@ -12,6 +12,8 @@ const port = z.number().int().min(0).max(65535)
 const command = z.array(z.string().min(1)).min(1).describe('A program and its arguments; no shell is involved.')
 const timeoutMs = z.number().positive().max(3_600_000)
 
+const userNumber = z.number().int().min(0).max(0xffff_fffe)
+
 const peer = z.strictObject({
   name: nodeName,
   /** shm: path of the peer's region on this machine. */
@@ -21,6 +23,8 @@ const peer = z.strictObject({
   port: port.optional(),
   /** verbs: the peer that lends this machine's whole memory; it is watched and recovered through that one. */
   through: nodeName.optional(),
+  /** With `through`: the user that the host's daemon runs as. */
+  owner: userNumber.default(0),
 })
 
 const byteCount = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
@@ -34,6 +38,8 @@ const host = z.strictObject({
   map: z.array(z.strictObject({ physical: byteCount, length: byteCount.min(1), offset: byteCount })).min(1).max(64).optional(),
   /** Peers may write all of its memory; by default only the control page of its region takes compare-and-swap. */
   writable: z.boolean().default(false),
+  /** The user that the host's daemon runs as: a region of anybody else there is none. */
+  owner: userNumber.default(0),
 })
 
 export const configSchema = z.strictObject({

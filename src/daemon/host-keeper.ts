@@ -10,11 +10,13 @@ import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { ScatteredMemory } from '../fabric/scattered-memory.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
-import { findHostRegion, type HostRegion } from '../kernel/host-region.js'
+import { readBootIdentity } from '../kernel/boot-identity.js'
+import { findHostRegion, revisitHostRegion, type HostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
 import type { SymbolCache } from '../kernel/kernel-symbols.js'
 import { pageBytes } from '../kernel/page-table-format.js'
-import { PhysicalMemory, type RamSpan } from '../kernel/physical-memory.js'
+import { PhysicalMemory } from '../kernel/physical-memory.js'
+import { readHeader } from '../region/region-reader.js'
 import type { DaemonConfig } from './config.js'
 import { hostRegionAnswer, hostRegionMethod, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage, type HostLoan } from './host-messages.js'
 import { toWire } from '../fabric/enrollment/messages.js'
@@ -26,6 +28,8 @@ import type { VerbsKeeper } from './verbs-keeper.js'
 export interface HostKeeperOptions {
   /** The host. */
   readonly peer: string
+  /** The user that its daemon runs as. */
+  readonly owner: number
   /** Keeps the connection to the peer that lends it. */
   readonly via: VerbsKeeper
   readonly device: VerbsDevice
@@ -37,8 +41,11 @@ export interface HostKeeperOptions {
 
 /** The lender may first have to search all of the host's memory for its kernel. */
 const lendTimeoutMs = 180_000
-/** How often the lender is asked whether the host has another region, and how soon a failed try is made again. */
+/** How often the lender is asked whether the host is still as it was. */
 const askEveryMs = 1000
+/** A loan that could not be had, or used, is tried again after so long, doubled each time up to the limit. */
+const firstRetryMs = 1000
+const retryLimitMs = 30_000
 
 /** One loan: queue pairs, kernel, and region if there is one. */
 interface Borrowed {
@@ -46,6 +53,9 @@ interface Borrowed {
   readonly recovery: RemoteMemory
   readonly image: KernelImage
   readonly region: HostRegion | undefined
+  readonly boot: string
+  /** As the lender has it. */
+  readonly version: string
 }
 
 export class HostKeeper {
@@ -57,6 +67,8 @@ export class HostKeeper {
   /** Of a host without a region, which no link closes. */
   #unlinked: Borrowed | undefined
   #image: KernelImage | undefined
+  /** The loan is to be made anew, though the lender sees no change. */
+  #stale = false
   readonly #closing = new AbortController()
 
   constructor(options: HostKeeperOptions) {
@@ -85,19 +97,38 @@ export class HostKeeper {
     return this.#connection === connection && this.#options.via.connection === connection && !this.#closing.signal.aborted
   }
 
-  /** For as long as the connection stands: a loan, and a new one whenever the host has another region. */
+  /** For as long as the connection stands: a loan, and a new one whenever the host is not as it was. */
   async #serve(connection: EnrolledConnection): Promise<void> {
-    const { peer, handlers } = this.#options
+    let retryMs = firstRetryMs
     while (this.#isCurrent(connection)) {
       try {
         const borrowed = await this.#borrow(connection)
         await this.#take(borrowed, connection)
-        await this.#untilChanged(connection, borrowed.region)
+        retryMs = firstRetryMs
+        await this.#untilChanged(connection, borrowed.version)
       } catch (error) {
-        if (this.#isCurrent(connection)) handlers.onTrouble(error)
+        if (!this.#isCurrent(connection)) return
+        this.#options.handlers.onTrouble(error)
+        await this.#pause(retryMs)
+        retryMs = Math.min(2 * retryMs, retryLimitMs)
       }
-      await sleep(askEveryMs, undefined, { signal: this.#closing.signal, ref: false }).catch(() => peer)
     }
+  }
+
+  /** Ends early when this keeper is closed. */
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#closing.signal, ref: false }).catch(() => undefined)
+  }
+
+  /** Asks the lender; a keeper that is closed does not wait for the answer. */
+  async #ask(connection: EnrolledConnection, method: string, body: unknown): Promise<unknown> {
+    const { signal } = this.#closing
+    return await new Promise((resolve, reject) => {
+      const giveUp = (): void => reject(new BackdoorsError('CLOSED', `${this.#options.peer} is not watched any more`, { peer: this.#options.peer }))
+      if (signal.aborted) giveUp()
+      signal.addEventListener('abort', giveUp, { once: true })
+      connection.request(method, body, lendTimeoutMs).then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp))
+    })
   }
 
   async #borrow(connection: EnrolledConnection): Promise<Borrowed> {
@@ -105,7 +136,7 @@ export class HostKeeper {
     const connector = new VerbsConnector({ device, peer, queuePairs, timeoutMs })
     let loan: HostLoan
     try {
-      const answer = await connection.request(lendHostMethod, toWire(lendHostRequest, { host: peer, endpoints: connector.endpoints }), lendTimeoutMs)
+      const answer = await this.#ask(connection, lendHostMethod, toWire(lendHostRequest, { host: peer, endpoints: connector.endpoints }))
       loan = parseMessage(lendHostAnswer, answer, connection.peer)
     } catch (error) {
       connector.close()
@@ -114,8 +145,8 @@ export class HostKeeper {
     const { sampling, recovery } = connector.connect(loan.endpoints, loan.windows)
     try {
       const image = await this.#learned(new PhysicalMemory(sampling, loan.map), loan.notes)
-      const region = loan.region === null ? undefined : await regionOf(image, peer, loan.region)
-      return { sampling, recovery, image, region }
+      const region = loan.region === null ? undefined : await this.#regionIn(image, loan.region)
+      return { sampling, recovery, image, region, boot: await readBootIdentity(image), version: loan.version }
     } catch (error) {
       await Promise.all([sampling.close(), recovery.close()])
       throw error
@@ -125,7 +156,7 @@ export class HostKeeper {
   /** A kernel that is known already, and still there, has nothing new to tell. */
   async #learned(physical: PhysicalMemory, hints: readonly number[]): Promise<KernelImage> {
     const known = this.#image?.over(physical)
-    if (known && (await known.isCurrent())) return known
+    if (known && hints.includes(known.notePhysical) && (await known.isCurrent())) return known
     const { cache } = this.#options
     this.#image = await KernelImage.learn({ physical, hints, cache })
     return this.#image
@@ -133,52 +164,83 @@ export class HostKeeper {
 
   async #take(borrowed: Borrowed, connection: EnrolledConnection): Promise<void> {
     const { handlers, log, peer } = this.#options
+    const { image, region, sampling, recovery } = borrowed
+    let link: VerbsLink | undefined
+    try {
+      link = region && this.#linkTo({ ...borrowed, region }, connection)
+    } catch (error) {
+      await Promise.all([sampling.close(), recovery.close()])
+      throw error
+    }
     await this.#forget()
-    const { image, region, sampling } = borrowed
     log.info({ host: peer, kernel: image.note.osRelease, symbols: image.symbols.size, region: region?.header.incarnation.toString(16), cost: image.physical.cost }, 'the whole memory of the host is read')
-    handlers.onMachine?.({ image, memory: sampling, control: (knownForUs) => this.#lost ?? answers(connection, knownForUs) })
-    if (region === undefined) this.#unlinked = borrowed
-    else this.#link = this.#linkTo({ ...borrowed, region }, connection)
-    if (this.#link) handlers.onLink(this.#link)
+    handlers.onMachine?.({ image, memory: sampling, hasRegion: link !== undefined, control: (knownForUs) => this.#lost ?? answers(connection, knownForUs) })
+    this.#link = link
+    if (link) handlers.onLink(link)
+    else this.#unlinked = borrowed
   }
 
-  #linkTo({ image, region, sampling, recovery }: Borrowed & { readonly region: HostRegion }, connection: EnrolledConnection): VerbsLink {
-    const { spans } = image.physical
+  #linkTo(borrowed: Borrowed & { readonly region: HostRegion }, connection: EnrolledConnection): VerbsLink {
+    const { image, region, sampling, recovery } = borrowed
     return new VerbsLink({
       header: region.header,
       sampling: scattered(sampling, image.physical, region),
       recovery: scattered(recovery, image.physical, region),
       connection,
       close: async () => void (await Promise.all([sampling.close(), recovery.close()])),
-      forRecovery: () => this.#lookAgain(image, recovery, spans, region),
+      // The connection serves other hosts of the same lender, too.
+      renew: () => (this.#stale = true),
+      forRecovery: () => this.#lookAgain(borrowed),
     })
   }
 
   /**
-   * The region as the dead kernel has it: pages may have moved since it was found. What can no longer be followed there is
-   * read where it was.
+   * The region as the dead kernel has it. A verdict that rested on pages that are the region's no more is none: nothing is
+   * fenced for it then, and the host is judged anew. What can no longer be followed in the kernel is read where it was.
+   * @throws BackdoorsError MEMORY_LOST where the host was started anew, or its region is elsewhere; what reading throws
    */
-  async #lookAgain(image: KernelImage, recovery: RemoteMemory, spans: readonly RamSpan[], known: HostRegion): Promise<RemoteMemory> {
+  async #lookAgain({ image, recovery, region: known, boot }: Borrowed & { readonly region: HostRegion }): Promise<RemoteMemory> {
     const { peer, log } = this.#options
-    const physical = new PhysicalMemory(recovery, spans)
-    try {
-      const { region, faults } = await findHostRegion(image.over(physical), { node: peer })
-      if (region?.header.incarnation === known.header.incarnation) return scattered(recovery, physical, region)
-      log.warn({ host: peer, faults: faults.map(({ message }) => message) }, 'the region is not found in the dead kernel any more; it is read where it was')
-    } catch (error) {
-      log.warn({ host: peer, err: error }, 'the dead kernel leads nowhere; its region is read where it was')
+    const physical = new PhysicalMemory(recovery, image.physical.spans)
+    const dead = image.over(physical)
+    const lost = (why: string): BackdoorsError => {
+      this.#stale = true
+      return new BackdoorsError('MEMORY_LOST', `${peer} cannot be recovered from where its region was found: ${why}`, { peer })
     }
-    return scattered(recovery, physical, known)
+    if ((await readBootIdentity(dead)) !== boot) throw lost('it has been started anew')
+    const found = await revisitHostRegion(dead, known)
+    if (found) {
+      if (found.pages.some((page, i) => page !== known.pages[i])) throw lost('pages of it have been moved')
+      return scattered(recovery, physical, known)
+    }
+    const memory = scattered(recovery, physical, known)
+    const header = await readHeader(memory)
+    if (header.incarnation !== known.header.incarnation) throw lost('another one is there')
+    log.warn({ host: peer }, 'nobody maps the region in the dead kernel any more; it is read where it was')
+    return memory
   }
 
-  /** Returns when the host has another region than this one, or the connection is over. */
-  async #untilChanged(connection: EnrolledConnection, region: HostRegion | undefined): Promise<void> {
-    const known = region?.header.incarnation.toString(16) ?? null
-    while (this.#isCurrent(connection)) {
-      await sleep(askEveryMs, undefined, { signal: this.#closing.signal, ref: false }).catch(() => undefined)
-      if (!this.#isCurrent(connection)) return
-      const answer = await connection.request(hostRegionMethod, { host: this.#options.peer }, lendTimeoutMs)
-      if (parseMessage(hostRegionAnswer, answer, connection.peer).region !== known) return
+  /** @throws BackdoorsError REGION_NOT_FOUND where the lender sees a region that this node does not */
+  async #regionIn(image: KernelImage, incarnation: string): Promise<HostRegion> {
+    const { peer, owner } = this.#options
+    const { region, faults } = await findHostRegion(image, { node: peer, owner })
+    if (region?.header.incarnation.toString(16) === incarnation) return region
+    throw new BackdoorsError('REGION_NOT_FOUND', `The region ${incarnation} of ${peer} is not found in its memory: ${faults[0]?.message ?? `there is ${region ? 'another' : 'none'}`}`, { peer })
+  }
+
+  /** Returns when the host is not as it was by this version, when the link is to be renewed, or the connection is over. */
+  async #untilChanged(connection: EnrolledConnection, version: string): Promise<void> {
+    this.#stale = false
+    while (this.#isCurrent(connection) && !this.#stale) {
+      await this.#pause(askEveryMs)
+      if (!this.#isCurrent(connection) || this.#stale) return
+      try {
+        const answer = await this.#ask(connection, hostRegionMethod, { host: this.#options.peer })
+        if (parseMessage(hostRegionAnswer, answer, connection.peer).version !== version) return
+      } catch (error) {
+        // What was borrowed stands, whatever became of the question.
+        this.#options.log.debug({ host: this.#options.peer, err: error }, 'the lender does not say whether the host is as it was')
+      }
     }
   }
 
@@ -189,13 +251,6 @@ export class HostKeeper {
     this.#link = undefined
     await Promise.all([unlinked?.sampling.close(), unlinked?.recovery.close()])
   }
-}
-
-/** @throws BackdoorsError REGION_NOT_FOUND where the lender sees a region that this node does not */
-async function regionOf(image: KernelImage, node: string, incarnation: string): Promise<HostRegion> {
-  const { region, faults } = await findHostRegion(image, { node })
-  if (region?.header.incarnation.toString(16) === incarnation) return region
-  throw new BackdoorsError('REGION_NOT_FOUND', `The region ${incarnation} of ${node} is not found in its memory: ${faults[0]?.message ?? `there is ${region ? 'another' : 'none'}`}`, { peer: node })
 }
 
 /** @throws BackdoorsError OUT_OF_RANGE where a page is not lent */

@@ -15,8 +15,11 @@ const span = z.strictObject({ physical: byteCount, length: byteCount.min(1), off
 export const lendHostRequest = z.strictObject({ host: hostName, endpoints: endpointPair })
 export const hostRegionRequest = z.strictObject({ host: hostName })
 
-/** `region`: incarnation of the region whose control page is lent for compare-and-swap; null where none has been found. */
-const hostState = { region: z.string().regex(/^[0-9a-f]{1,16}$/).nullable(), notes: z.array(byteCount).max(16) }
+/**
+ * `region`: incarnation of the region whose control page is lent for compare-and-swap; null where none has been found. `version`
+ * is another whenever the host was started anew, or its region or a page of it is another: what was borrowed before is then stale.
+ */
+const hostState = { region: z.string().regex(/^[0-9a-f]{1,16}$/).nullable(), notes: z.array(byteCount).max(16), version: z.string().max(64) }
 export const hostRegionAnswer = z.strictObject(hostState)
 export const lendHostAnswer = z.strictObject({
   ...hostState,

@@ -27,6 +27,8 @@ export interface MachineLink {
   readonly image: KernelImage
   /** By physical offsets, for the sampler. */
   readonly memory: RemoteMemory
+  /** Is a link to its region about to follow? */
+  readonly hasRegion: boolean
   /** Of the machine that lends it; as `PeerLink.control`. */
   control(knownForUs: number | undefined): ControlConnection
 }

@@ -35,6 +35,7 @@ export class PeerWatcher {
   #kernelWatch: KernelWatch | undefined
   /** The link by which the whole node has been recovered, or is being. */
   #recoveredNode: PeerLink | undefined
+  #closed = false
 
   constructor(config: DaemonConfig, peer: PeerConfig, fabric: PeerFabric, events: PeerWatcherEvents) {
     this.peer = peer
@@ -65,6 +66,7 @@ export class PeerWatcher {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     for (const retry of this.#retries) clearTimeout(retry)
     await this.#keeper.close()
     this.#watch?.close()
@@ -109,6 +111,7 @@ export class PeerWatcher {
     const onTrouble = (error: unknown): void => log.debug({ peer: this.peer.name, err: error }, 'could not read the kernel\'s state')
     this.#kernelWatch?.close()
     this.#machine = machine
+    if (!machine.hasRegion) this.#dropLink()
     const watch = new KernelWatch({
       ...this.#howToWatch(),
       image: machine.image,
@@ -119,9 +122,36 @@ export class PeerWatcher {
       onTrouble,
     })
     this.#kernelWatch = watch
+    this.#startKernelWatch(watch)
+  }
+
+  /** A kernel that is starting may not be whole yet. */
+  #startKernelWatch(watch: KernelWatch, retryMs = firstRetryMs): void {
     watch.start().then(() => this.#events.onMachine(this.peer.name), (error: unknown) => {
-      log.warn({ peer: this.peer.name, err: error }, 'the kernel of this host cannot be watched')
+      if (this.#kernelWatch !== watch || this.#closed) return
+      this.#events.log.warn({ peer: this.peer.name, err: error }, 'the kernel of this host cannot be watched (yet)')
+      this.#later(retryMs, () => {
+        if (this.#kernelWatch === watch) this.#startKernelWatch(watch, Math.min(2 * retryMs, retryLimitMs))
+      })
     })
+  }
+
+  /** The host has been started anew, and has no region yet. */
+  #dropLink(): void {
+    const link = this.#link
+    this.#watch?.close()
+    this.#watch = undefined
+    this.#link = undefined
+    if (link) void Promise.all(this.#recovering).then(() => link.close())
+  }
+
+  #later(ms: number, run: () => void): void {
+    if (this.#closed) return
+    const timer = setTimeout(() => {
+      this.#retries.delete(timer)
+      run()
+    }, ms).unref()
+    this.#retries.add(timer)
   }
 
   /** Of a host with a region its OS sensor decides whether it has stalled; that it has panicked is for its kernel to say. */
@@ -133,8 +163,9 @@ export class PeerWatcher {
   }
 
   #onVerdict(link: PeerLink, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {
-    // Nothing of a machine that has panicked will move again: to say that it has stopped would say less.
-    if (this.#kernelWatch?.verdict.kind === 'os-panicked') return
+    // Nothing of a machine that has panicked will move again: to say that it has stopped would say less. The way to its memory
+    // may have to be made anew all the same.
+    if (this.#kernelWatch?.verdict.kind === 'os-panicked' && verdict.kind !== 'daemon-lost' && verdict.kind !== 'unreachable') return
     if (!('box' in verdict)) this.#verdict = verdict
     if (verdict.kind === 'alive' && !('box' in verdict)) this.#recoveredNode = undefined
     this.#events.onVerdict(this.peer.name, verdict, evidence)
@@ -161,11 +192,9 @@ export class PeerWatcher {
 
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
   #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
-    const timer = setTimeout(() => {
-      this.#retries.delete(timer)
+    this.#later(delayMs, () => {
       const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled' && this.#verdict.kind !== 'os-panicked'
       if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
-    }, delayMs).unref()
-    this.#retries.add(timer)
+    })
   }
 }

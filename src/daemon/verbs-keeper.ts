@@ -85,6 +85,7 @@ export class VerbsKeeper {
     this.#closed = true
     await this.#enroller.stop()
     this.#connector?.close()
+    if (this.#handlers === undefined) await this.#link?.close()
   }
 
   async #attempt(signal: AbortSignal): Promise<EnrolledConnection> {
@@ -114,6 +115,8 @@ export class VerbsKeeper {
       (header) => {
         if (this.#closed || this.#enroller.connection !== connection) return close()
         this.#checkHeader(header)
+        // A link that no watcher has taken over is nobody's but this keeper's.
+        if (this.#handlers === undefined) void this.#link?.close()
         this.#link = new VerbsLink({ header, sampling, recovery, connection })
         this.#handlers?.onLink(this.#link)
         for (const listener of this.#listeners) listener.onConnection(connection)

@@ -10,7 +10,7 @@ import { defaultCacheFolder, DirectorySymbolCache } from '../kernel/symbol-cache
 import { monotonicMs } from '../native/clock.js'
 import { control, layoutVersion } from '../region/layout.js'
 import type { Region } from '../region/region.js'
-import type { DaemonConfig, PeerConfig } from './config.js'
+import type { DaemonConfig, HostConfig, PeerConfig } from './config.js'
 import { HostKeeper } from './host-keeper.js'
 import { HostLender } from './host-lender.js'
 import { hostRegionAnswer, hostRegionMethod, hostRegionRequest, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage } from './host-messages.js'
@@ -40,7 +40,13 @@ export class VerbsPeers implements PeerFabric {
       throw new BackdoorsError('CERTIFICATE_INVALID', `The keys in ${config.keys} are those of node ${credentials.node}, not of ${config.node}.`, { peer: config.node, path: config.keys as string })
     }
     const peers = new VerbsPeers(config, region, log, credentials)
-    await peers.#server.start()
+    try {
+      for (const host of config.hosts) peers.#hosts.set(host.name, peers.#lenderFor(host))
+      await peers.#server.start()
+    } catch (error) {
+      await peers.close()
+      throw error
+    }
     return peers
   }
 
@@ -66,21 +72,20 @@ export class VerbsPeers implements PeerFabric {
       peers: () => names,
       lend: async (peer, hello, signal) => this.#lend(peer, hello, signal),
       handlers: new Map<string, RequestHandler>([
-        [lendHostMethod, async (body, { peer }) => {
+        [lendHostMethod, async (body, { peer, signal }) => {
           const { host, endpoints } = parseMessage(lendHostRequest, body, peer)
-          return toWire(lendHostAnswer, await this.#hostOf(host).lend(peer, endpoints))
+          return toWire(lendHostAnswer, await this.#hostOf(host).lend(peer, endpoints, signal))
         }],
         [hostRegionMethod, async (body, { peer }) => toWire(hostRegionAnswer, await this.#hostOf(parseMessage(hostRegionRequest, body, peer).host).look())],
       ]),
       logger: log,
     })
-    for (const host of config.hosts) this.#hosts.set(host.name, new HostLender(host, this.#device, { nowMs: monotonicMs, queuePairs, cache: this.#cache, log }))
   }
 
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
     const { through } = peer
     if (through !== undefined) {
-      const keeper = new HostKeeper({ peer: peer.name, via: this.#lenderOf(through), device: this.#device, verbs: this.#config.verbs, cache: this.#cache, handlers, log: this.#log })
+      const keeper = new HostKeeper({ peer: peer.name, owner: peer.owner, via: this.#lenderOf(through), device: this.#device, verbs: this.#config.verbs, cache: this.#cache, handlers, log: this.#log })
       this.#hostKeepers.add(keeper)
       return keeper
     }
@@ -95,6 +100,10 @@ export class VerbsPeers implements PeerFabric {
     const keeper = this.#keepers.get(name) ?? new VerbsKeeper(peer, this.#config, this.#device, this.#credentials, this.#log)
     this.#keepers.set(name, keeper)
     return keeper
+  }
+
+  #lenderFor(host: HostConfig): HostLender {
+    return new HostLender(host, this.#device, { nowMs: monotonicMs, queuePairs: this.#config.verbs.queuePairs, cache: this.#cache, log: this.#log })
   }
 
   #hostOf(name: string): HostLender {

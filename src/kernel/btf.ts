@@ -165,8 +165,9 @@ export class Btf {
     return kind === 'array' ? this.resolve(this.#array(at).element) : undefined
   }
 
-  #memberOf(structure: number, wanted: string, depth: number): { type: number; bit: number; bits: number } | undefined {
-    if (structure === 0 || !['struct', 'union'].includes(this.#kindOf(structure))) return undefined
+  /** @param searched anonymous structures without it: many may hold the same ones */
+  #memberOf(structure: number, wanted: string, depth: number, searched = new Set<number>()): { type: number; bit: number; bits: number } | undefined {
+    if (structure === 0 || searched.has(structure) || !['struct', 'union'].includes(this.#kindOf(structure))) return undefined
     if (depth === 0) throw corrupt(`structure ${structure} lies within itself`)
     const offset = this.#offsetOf(structure)
     const info = this.#view.getUint32(offset + 4, true)
@@ -179,9 +180,10 @@ export class Btf {
       const bit = hasBitFields ? position & 0xff_ffff : position
       const type = this.resolve(this.#view.getUint32(at + 4, true))
       if (name === wanted && name !== '') return { type, bit, bits: hasBitFields ? position >>> 24 : 0 }
-      const within = this.#memberOf(type, wanted, depth - 1)
+      const within = this.#memberOf(type, wanted, depth - 1, searched)
       if (within) return { ...within, bit: bit + within.bit }
     }
+    searched.add(structure)
     return undefined
   }
 

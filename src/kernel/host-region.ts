@@ -27,6 +27,8 @@ export interface HostRegion {
 export interface WantedRegion {
   /** The node whose region it is. */
   readonly node: string
+  /** Number of the user whose file it has to be: the one that the host's daemon runs as. Anybody can map a file that looks like a region. */
+  readonly owner: number
 }
 
 export interface FoundRegion {
@@ -37,42 +39,54 @@ export interface FoundRegion {
 
 /** Shared writable mappings of files: what a region is to its daemon and to its servers. */
 const sharedWritable = 0x8n | 0x2n
+/** Mappings that may be a region, of one process; a daemon or a server has one. */
+const mostMappings = 256
+
+/** A mapping that begins as a region of the node does. */
+interface Candidate {
+  readonly header: RegionHeader
+  readonly memory: VirtualMemory
+  readonly mappedBy: HostRegion['mappedBy']
+  /** Of its file: a file system in memory counts them up. */
+  readonly inode: bigint
+}
 
 /**
  * Looks through the shared mappings of all processes for a region of the node. The daemon keeps every page of its region in
- * memory; a server may have touched few, so a mapping with holes is passed over.
+ * memory; a server may have touched few, so a mapping with holes is passed over. Of several regions (a server may still map
+ * the one that its daemon has given up) the one of the newest file counts.
  * @throws BackdoorsError KERNEL_UNSUPPORTED, and what reading throws
  */
 export async function findHostRegion(image: KernelImage, wanted: WantedRegion): Promise<FoundRegion> {
   const faults: Faults = []
-  let hasHoles = false
+  const candidates: Candidate[] = []
   for (const { mm, pgd } of await addressSpaces(image, faults)) {
-    const mappings = await sharedMappings(image, mm, faults)
-    if (mappings.length === 0) continue
-    const memory = await image.addressSpace(pgd).catch(unlessMissing(faults))
-    for (const mapping of memory ? mappings : []) {
-      const found = await regionAt(memory as VirtualMemory, mapping, wanted)
-      if (found && found.pages.length > 0) return { region: { ...found, mappedBy: { mm, pgd, start: mapping.start } }, faults }
-      if (found) hasHoles = true
-    }
+    const mappings = await ownedMappings(image, mm, wanted.owner, faults)
+    const memory = mappings.length === 0 ? undefined : await image.addressSpace(pgd).catch(unlessMissing(faults))
+    if (memory) candidates.push(...(await regionsAmong(mappings, { mm, pgd, memory, node: wanted.node })))
   }
-  if (hasHoles) faults.push(new BackdoorsError('NOT_MAPPED', `A region of ${wanted.node} is mapped on ${image.peer}, but no process has all of its pages.`, { peer: image.peer }))
+  candidates.sort((a, b) => (a.inode < b.inode ? 1 : a.inode > b.inode ? -1 : 0))
+  for (const { header, memory, mappedBy } of candidates) {
+    const pages = await pagesOf(memory, mappedBy.start, header)
+    if (pages) return { region: { header, pages, mappedBy }, faults }
+  }
+  if (candidates.length > 0) faults.push(new BackdoorsError('NOT_MAPPED', `A region of ${wanted.node} is mapped on ${image.peer}, but no process has all of its pages.`, { peer: image.peer }))
   return { region: undefined, faults }
 }
 
 /**
- * Is the region still mapped as it was, its first pages where they were? Far cheaper than to look for it again: for who asks often.
+ * The region as the process that mapped it has it now: far cheaper than to look for it again. Its pages may be others.
+ * @returns undefined where that process is gone, or does not map it any more
  * @throws BackdoorsError KERNEL_UNSUPPORTED, and what reading throws
  */
-export async function isStillMapped(image: KernelImage, { header, pages, mappedBy: { mm, pgd, start } }: HostRegion): Promise<boolean> {
+export async function revisitHostRegion(image: KernelImage, { header, mappedBy }: HostRegion): Promise<HostRegion | undefined> {
+  const { mm, pgd, start } = mappedBy
   const [space] = await image.readObjects(new Selection(image.types, 'mm_struct', ['pgd']), [mm])
-  if (!(space instanceof KernelObject) || space.pointer('pgd') !== pgd) return false
+  if (!(space instanceof KernelObject) || space.pointer('pgd') !== pgd) return undefined
   const memory = await image.addressSpace(pgd).catch(unlessMissing([]))
-  if (memory === undefined) return false
-  const checked = Math.min(pages.length, 2)
-  const translations = await memory.translate(Array.from({ length: checked }, (_, i) => start + BigInt(i * pageBytes)))
-  if (!translations.every((translation, i) => 'physical' in translation && translation.physical === pages[i])) return false
-  return (await readHeader(memory, start))?.incarnation === header.incarnation
+  const pages = memory && (await pagesOf(memory, start, header))
+  if (!memory || !pages || (await readHeader(memory, start))?.incarnation !== header.incarnation) return undefined
+  return { header, pages, mappedBy }
 }
 
 async function addressSpaces(image: KernelImage, faults: Faults): Promise<{ mm: bigint; pgd: bigint }[]> {
@@ -86,33 +100,59 @@ async function addressSpaces(image: KernelImage, faults: Faults): Promise<{ mm: 
   })
 }
 
-async function sharedMappings(image: KernelImage, mm: bigint, faults: Faults): Promise<Vma[]> {
-  const { vmas, faults: missing } = await readVmas(image, mm)
-  faults.push(...missing)
-  return vmas.filter(({ flags, file, pageOffset, start, end }) =>
-    (flags & sharedWritable) === sharedWritable && file !== 0n && pageOffset === 0n && end - start >= BigInt(2 * pageBytes))
+interface OwnedMapping extends Vma {
+  readonly inode: bigint
 }
 
-/** @returns undefined where the mapping is no region of this node; without pages where some of them are not there */
-async function regionAt(memory: VirtualMemory, { start, end }: Vma, { node }: WantedRegion): Promise<Omit<HostRegion, 'mappedBy'> | undefined> {
-  const header = await readHeader(memory, start)
-  if (header?.node !== node) return undefined
-  const count = Math.ceil(header.plan.regionBytes / pageBytes)
-  if (end - start < BigInt(header.plan.regionBytes)) return { header, pages: [] }
+/** Those of files that only the owner may open, and that still have a name. */
+async function ownedMappings(image: KernelImage, mm: bigint, owner: number, faults: Faults): Promise<OwnedMapping[]> {
+  const { vmas, faults: missing } = await readVmas(image, mm)
+  faults.push(...missing)
+  const shared = vmas.filter(({ flags, file, pageOffset, start, end }) =>
+    (flags & sharedWritable) === sharedWritable && file !== 0n && pageOffset === 0n && end - start >= BigInt(2 * pageBytes)).slice(0, mostMappings)
+  const files = await image.readObjects(new Selection(image.types, 'file', ['f_inode']), shared.map(({ file }) => file))
+  const inodes = await image.readObjects(new Selection(image.types, 'inode', ['i_uid.val', 'i_mode', 'i_ino']), files.map((file) => (file instanceof KernelObject ? file.pointer('f_inode') : 0n)))
+  return shared.flatMap((vma, i) => {
+    const inode = inodes[i]
+    const isOwned = inode instanceof KernelObject && inode.number('i_uid.val') === owner && (inode.number('i_mode') & 0o77) === 0
+    return isOwned ? [{ ...vma, inode: inode.unsigned('i_ino') }] : []
+  })
+}
+
+interface MappingSpace {
+  readonly mm: bigint
+  readonly pgd: bigint
+  readonly memory: VirtualMemory
+  readonly node: string
+}
+
+async function regionsAmong(mappings: readonly OwnedMapping[], { mm, pgd, memory, node }: MappingSpace): Promise<Candidate[]> {
+  const heads = await memory.tryReadMany(mappings.map(({ start }) => ({ address: start, length: pageBytes })))
+  return mappings.flatMap(({ start, end, inode }, i): Candidate[] => {
+    const header = headerOf(heads[i])
+    if (header?.node !== node || end - start < BigInt(header.plan.regionBytes)) return []
+    return [{ header, memory, inode, mappedBy: { mm, pgd, start } }]
+  })
+}
+
+/** Where each page is; undefined where one is not in memory. */
+async function pagesOf(memory: VirtualMemory, start: bigint, { plan }: RegionHeader): Promise<number[] | undefined> {
+  const count = Math.ceil(plan.regionBytes / pageBytes)
   const translations = await memory.translate(Array.from({ length: count }, (_, i) => start + BigInt(i * pageBytes)))
-  const pages: number[] = []
-  for (const translation of translations) {
-    if ('missing' in translation) return { header, pages: [] }
-    pages.push(translation.physical)
-  }
-  return { header, pages }
+  const pages = translations.flatMap((translation) => ('missing' in translation ? [] : [translation.physical]))
+  return pages.length === count ? pages : undefined
 }
 
 async function readHeader(memory: VirtualMemory, start: bigint): Promise<RegionHeader | undefined> {
+  return headerOf((await memory.tryReadMany([{ address: start, length: pageBytes }]))[0])
+}
+
+/** Other programs share memory too: what is no header is none. */
+function headerOf(bytes: Uint8Array | BackdoorsError | undefined): RegionHeader | undefined {
+  if (!(bytes instanceof Uint8Array)) return undefined
   try {
-    return decodeHeader(await memory.read(start, pageBytes))
+    return decodeHeader(bytes)
   } catch (error) {
-    // Other programs share memory too.
     if (isBackdoorsError(error)) return undefined
     throw error
   }

@@ -25,6 +25,12 @@ describe('a kernel\'s symbols', () => {
     expect(kallsyms.size).toBe(symbols.length)
   })
 
+  it('of a kernel whose addresses are all relative are so, those of per-CPU variables too', () => {
+    const offsets = new Uint8Array(Uint32Array.of(0x10, 0, 0x4567, 0x7000_0000, 1, 2).buffer)
+    const relative = new Kallsyms({ ...packSymbols(symbols, base), offsets }, { absolutePerCpu: false })
+    expect([...relative].map(({ address }) => address - base)).toEqual([0x10n, 0n, 0x4567n, 0x7000_0000n, 1n, 2n])
+  })
+
   it('are found by name, the first of several', () => {
     expect(kallsyms.find('init_task')).toEqual(symbols[3])
     expect(kallsyms.find('do_init_module')).toEqual(symbols[2])

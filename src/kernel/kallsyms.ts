@@ -10,6 +10,8 @@ import { BackdoorsError } from '../errors.js'
 /** A kernel has 100,000 to 400,000. */
 export const mostSymbols = 4_000_000
 const tokens = 256
+/** Half of the slots are free, so that a run of so many is no accident. */
+const mostProbes = 4096
 /** `KSYM_NAME_LEN`: with the type and its end. */
 const mostNameBytes = 512
 
@@ -61,15 +63,20 @@ export class Kallsyms {
   readonly #names: PackedNames
   readonly #offsets: DataView
   readonly #relativeBase: bigint
+  readonly #absolutePerCpu: boolean
   /** By hash, open addressing: the number of a symbol, or -1. */
   readonly #slots: Int32Array
   /** Numbers of the symbols by their addresses, made when first needed. */
   #byAddress: Uint32Array | undefined
   #addresses: BigUint64Array | undefined
 
-  /** @throws BackdoorsError KERNEL_DATA_CORRUPT where the tables do not fit each other */
-  constructor(tables: KallsymsTables) {
+  /**
+   * @param absolutePerCpu how the kernel counts: with it, addresses that are not negative are absolute (before Linux 6.15)
+   * @throws BackdoorsError KERNEL_DATA_CORRUPT where the tables do not fit each other
+   */
+  constructor(tables: KallsymsTables, { absolutePerCpu = true }: { readonly absolutePerCpu?: boolean } = {}) {
     const { count, offsets, relativeBase } = tables
+    this.#absolutePerCpu = absolutePerCpu
     if (!Number.isSafeInteger(count) || count < 1 || count > mostSymbols) throw corrupt(`there are ${count} symbols`)
     if (offsets.length < count * 4) throw corrupt('there are fewer addresses than names')
     this.#names = new PackedNames(tables)
@@ -115,13 +122,15 @@ export class Kallsyms {
   /** The slot of the symbol that is wanted, or the free one where it would stand. */
   #slotOf(hash: number, isWanted: (i: number) => boolean): number {
     const slots = this.#slots
-    for (let slot = hash & (slots.length - 1); ; slot = (slot + 1) & (slots.length - 1)) {
+    for (let slot = hash & (slots.length - 1), probes = 0; probes < mostProbes; probes++, slot = (slot + 1) & (slots.length - 1)) {
       const i = slots[slot] as number
       if (i === -1 || (this.#names.hashOf(i) === hash && isWanted(i))) return slot
     }
+    throw corrupt(`${mostProbes} symbols have names of one hash`)
   }
 
   #addressOf(i: number): bigint {
+    if (!this.#absolutePerCpu) return BigInt.asUintN(64, this.#relativeBase + BigInt(this.#offsets.getUint32(i * 4, true)))
     const offset = this.#offsets.getInt32(i * 4, true)
     // What is not below zero is an address by itself: of a variable that each CPU has, in its own area.
     return BigInt.asUintN(64, offset >= 0 ? BigInt(offset) : this.#relativeBase - 1n - BigInt(offset))

@@ -2,7 +2,7 @@
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import type { Btf } from './btf.js'
 import type { Kallsyms } from './kallsyms.js'
-import { decodeTables, readRelativeBase, readTables, readWord, type SymbolCache } from './kernel-symbols.js'
+import { areOf, decodeTables, readRelativeBase, readTables, readWord, type KernelTables, type SymbolCache } from './kernel-symbols.js'
 import { arm64FourKiB, pageBytes, x86FiveLevel, x86FourLevel, type PageTableFormat } from './page-table-format.js'
 import type { PhysicalMemory } from './physical-memory.js'
 import { KernelObject, type Selection } from './kernel-object.js'
@@ -14,6 +14,8 @@ export interface LearnOptions {
   /** Physical addresses at which a VMCOREINFO may stand, told by somebody nearer to the memory; believed only if it does. */
   readonly hints?: readonly number[]
   readonly cache?: SymbolCache
+  /** Of several kernels in one memory (earlier lives leave theirs): is it this one? Default: the first that can be read. */
+  readonly accept?: (image: KernelImage) => Promise<boolean>
   /** Told of each step: reading half a gigabyte over a network takes a while. `done` and `total` are bytes. */
   readonly onProgress?: (step: 'looking for the kernel' | 'reading symbols and types', done: number, total: number) => void
 }
@@ -30,6 +32,8 @@ export interface KernelImageParts {
 
 /** Pieces in which memory is searched; a note that lies across two is found in the second, which begins a page early. */
 const searchBytes = 4 << 20
+/** Bytes of structures that are read at once. */
+const batchBytes = 64 << 20
 /** `__START_KERNEL_map` of x86-64: where the kernel's own image is mapped. */
 const x86ImageBase = 0xffff_ffff_8000_0000n
 
@@ -59,14 +63,15 @@ export class KernelImage {
    * Finds the kernel in a machine's physical memory and learns its symbols and types, from the cache where it knows them.
    * @throws BackdoorsError KERNEL_NOT_FOUND, KERNEL_UNSUPPORTED, KERNEL_DATA_CORRUPT, and what reading throws
    */
-  static async learn({ physical, hints = [], cache, onProgress }: LearnOptions): Promise<KernelImage> {
+  static async learn({ physical, hints = [], cache, accept = () => Promise.resolve(true), onProgress }: LearnOptions): Promise<KernelImage> {
     let lastError: BackdoorsError | undefined
     const tried = new Set<number>()
     for await (const at of candidates(physical, hints, onProgress)) {
       if (tried.has(at)) continue
       tried.add(at)
       try {
-        return await learnFrom(physical, at, cache, onProgress)
+        const image = await learnFrom(physical, at, cache, onProgress)
+        if (await accept(image)) return image
       } catch (error) {
         if (!isBackdoorsError(error) || !isAboutTheKernel(error)) throw error
         lastError = error
@@ -116,12 +121,17 @@ export class KernelImage {
     return await readWord(this.memory, this.addressOf(symbol), bytes)
   }
 
-  /** Reads structures; one that cannot be read is answered by its error. All in one batch. */
+  /** Reads structures; one that cannot be read is answered by its error. All in one batch, unless they are very many. */
   async readObjects(selection: Selection, addresses: readonly bigint[]): Promise<(KernelObject | BackdoorsError)[]> {
-    const wanted = addresses.flatMap((address) => selection.ranges(address))
-    if (wanted.length === 0) return []
     const perObject = selection.pieces.length
-    const read = await this.memory.tryReadMany(wanted)
+    if (perObject === 0) return []
+    const objectBytes = selection.pieces.reduce((sum, { length }) => sum + length, 0)
+    const atOnce = Math.max(1, Math.floor(batchBytes / objectBytes))
+    const read: (Uint8Array | BackdoorsError)[] = []
+    for (let i = 0; i < addresses.length; i += atOnce) {
+      const wanted = addresses.slice(i, i + atOnce).flatMap((address) => selection.ranges(address))
+      for (const piece of await this.memory.tryReadMany(wanted)) read.push(piece)
+    }
     return addresses.map((address, i) => {
       const pieces = read.slice(i * perObject, (i + 1) * perObject)
       const failed = pieces.find((piece) => isBackdoorsError(piece))
@@ -177,12 +187,26 @@ async function learnFrom(physical: PhysicalMemory, at: number, cache: SymbolCach
   const { buildId } = note
   const kept = buildId === undefined ? undefined : await cache?.load(buildId)
   onProgress?.('reading symbols and types', 0, 1)
-  const tables = kept ?? (await readTables(memory, note))
-  const decoded = decodeTables(tables, relativeBase)
+  const readAndKeep = async (): Promise<ReturnType<typeof decodeTables>> => {
+    const tables = await readTables(memory, note)
+    const fresh = decodeTables(tables, relativeBase, note)
+    // A cache that cannot be written costs time at the next start, and nothing now.
+    if (buildId !== undefined) await cache?.store(buildId, tables).catch(() => undefined)
+    return fresh
+  }
+  const decoded = (kept && (await areOf(memory, note, kept)) ? tryDecode(kept, relativeBase, note) : undefined) ?? (await readAndKeep())
   onProgress?.('reading symbols and types', 1, 1)
-  // A cache that cannot be written costs time at the next start, and nothing now.
-  if (kept === undefined && buildId !== undefined) await cache?.store(buildId, tables).catch(() => undefined)
   return new KernelImage({ physical, note, format, memory, ...decoded, notePhysical: at })
+}
+
+/** What was kept may be another kernel's, that claims the same build id, or damaged: then it is as good as none. */
+function tryDecode(tables: KernelTables, relativeBase: bigint, note: Vmcoreinfo): ReturnType<typeof decodeTables> | undefined {
+  try {
+    return decodeTables(tables, relativeBase, note)
+  } catch (error) {
+    if (isBackdoorsError(error)) return undefined
+    throw error
+  }
 }
 
 /** @throws BackdoorsError KERNEL_UNSUPPORTED */

@@ -20,6 +20,10 @@ const bytesPerName = 32
 const tokenTableBytes = 4096
 const tokenIndexBytes = 512
 const mostBtfBytes = 64 << 20
+/** Of the addresses, when tables are held against memory. */
+const comparedBytes = 4096
+/** Every VMCOREINFO has it. */
+const knownSymbol = '_stext'
 
 /** Keeps the tables of kernels that were met, by build id. */
 export interface SymbolCache {
@@ -66,7 +70,7 @@ export async function readTables(memory: VirtualMemory, note: Vmcoreinfo): Promi
     { address: at.tokenIndex, length: tokenIndexBytes },
   ])) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array]
   const tables = { count, offsets, names, tokenTable, tokenIndex }
-  const symbols = new Kallsyms({ ...tables, relativeBase: await readRelativeBase(memory, note) })
+  const symbols = decodeSymbols({ ...tables, relativeBase: await readRelativeBase(memory, note) }, note)
   return { ...tables, btf: await readBtf(memory, symbols) }
 }
 
@@ -77,10 +81,39 @@ async function readBtf(memory: VirtualMemory, symbols: Kallsyms): Promise<Uint8A
   return await memory.read(start, Number(stop - start))
 }
 
-/** @throws BackdoorsError KERNEL_UNSUPPORTED where the kernel has no BTF, KERNEL_DATA_CORRUPT */
-export function decodeTables({ btf, ...tables }: KernelTables, relativeBase: bigint): { symbols: Kallsyms; types: Btf } {
+/**
+ * Do these tables stand in this memory? A build id is only what the memory claims: so their count, their tokens, and the beginning
+ * of their addresses are compared.
+ */
+export async function areOf(memory: VirtualMemory, note: Vmcoreinfo, { count, tokenIndex, tokenTable, offsets }: KernelTables): Promise<boolean> {
+  const first = offsets.subarray(0, comparedBytes)
+  const found = await memory.tryReadMany([
+    { address: noted(note, 'kallsyms_num_syms'), length: 4 },
+    { address: noted(note, 'kallsyms_token_index'), length: tokenIndex.length },
+    { address: noted(note, 'kallsyms_token_table'), length: tokenTable.length },
+    { address: noted(note, 'kallsyms_offsets'), length: first.length },
+  ])
+  const expected = [new Uint8Array(Uint32Array.of(count).buffer), tokenIndex, tokenTable, first]
+  return found.every((bytes, i) => bytes instanceof Uint8Array && Buffer.compare(bytes, expected[i] as Uint8Array) === 0)
+}
+
+/**
+ * Before Linux 6.15 an address that is not negative was one by itself, of a variable that each CPU has; from then on all are
+ * relative. VMCOREINFO knows one symbol's address, which tells.
+ * @throws BackdoorsError KERNEL_UNSUPPORTED where the kernel has no BTF, KERNEL_DATA_CORRUPT
+ */
+export function decodeTables({ btf, ...tables }: KernelTables, relativeBase: bigint, note: Vmcoreinfo): { symbols: Kallsyms; types: Btf } {
   if (btf.length === 0) throw new BackdoorsError('KERNEL_UNSUPPORTED', 'The kernel has no BTF (CONFIG_DEBUG_INFO_BTF): the layout of its structures is not known.', { field: 'BTF' })
-  return { symbols: new Kallsyms({ ...tables, relativeBase }), types: new Btf(btf) }
+  return { symbols: decodeSymbols({ ...tables, relativeBase }, note), types: new Btf(btf) }
+}
+
+function decodeSymbols(tables: KallsymsTables, note: Vmcoreinfo): Kallsyms {
+  const wanted = note.symbol(knownSymbol)
+  for (const absolutePerCpu of [true, false]) {
+    const symbols = new Kallsyms(tables, { absolutePerCpu })
+    if (wanted === undefined || symbols.find(knownSymbol)?.address === wanted) return symbols
+  }
+  throw new BackdoorsError('KERNEL_DATA_CORRUPT', `The kernel's symbols do not agree with its VMCOREINFO about ${knownSymbol}.`, { field: 'kallsyms' })
 }
 
 const sections = ['names', 'tokenTable', 'tokenIndex', 'offsets', 'btf'] as const

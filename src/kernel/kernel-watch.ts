@@ -1,5 +1,5 @@
 /** Watches a host by its kernel's own variables: no cooperation of the host is needed, and a panic is seen as such. */
-import { BackdoorsError, isBackdoorsError } from '../errors.js'
+import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory, Watch, WatchEvent } from '../fabric/remote-memory.js'
 import { judge } from '../monitor/judge.js'
 import type { ControlConnection, Evidence, NodeVerdict, ObservedKernel } from '../monitor/verdict.js'
@@ -39,6 +39,10 @@ export class KernelWatch {
   #unreachable: { readonly status: string; readonly atUs: number } | undefined
   #watch: Watch | undefined
   #stopTimer: (() => void) | undefined
+  /** Runs from the moment that somebody panics until all others are seen stopped. */
+  #stopHurry: (() => void) | undefined
+  /** When `panic_cpu` was first seen set. */
+  #panicSinceUs: number | undefined
   #looking: Promise<void> | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
   #closed = false
@@ -75,6 +79,7 @@ export class KernelWatch {
     this.#closed = true
     this.#watch?.close()
     this.#stopTimer?.()
+    this.#stopHurry?.()
   }
 
   #onEvent(event: WatchEvent): void {
@@ -93,21 +98,40 @@ export class KernelWatch {
 
   async #look(): Promise<void> {
     const { image, deadlineUs, nowUs, onTrouble } = this.#options
-    if (this.#closed || this.#unreachable) return this.#judge()
     try {
-      this.#kernel = { ...(await this.#observePanic(image)), ...(await this.#observePulse(deadlineUs, nowUs)) }
+      if (!this.#closed && !this.#unreachable) {
+        const panic = await this.#observePanic(image, deadlineUs, nowUs())
+        // What was seen of a panic stands, whether or not more can be seen.
+        if (panic.panicked !== undefined) this.#kernel = panic
+        else this.#kernel = await this.#observePulse(deadlineUs, nowUs)
+      }
+      this.#judge()
     } catch (error) {
-      if (!isBackdoorsError(error)) throw error
+      // The page tables of a kernel that lives may have changed since they were read.
+      image.memory.forget()
       onTrouble(error)
     }
-    this.#judge()
   }
 
-  async #observePanic(image: KernelImage): Promise<ObservedKernel> {
-    const { isPanicked, panicCpu, onlineCpus, possibleCpus } = await readPanicState(image)
-    if (!isPanicked) return {}
+  /**
+   * `crash_kexec` sets `panic_cpu` for a moment on a machine that lives on: so another CPU has to be seen stopped, and where
+   * there is none that could be, it has to stay set for the deadline.
+   */
+  async #observePanic(image: KernelImage, deadlineUs: number, nowUs: number): Promise<ObservedKernel> {
+    const { isPanicked, panicCpu, onlineCpus, stoppedCpus, possibleCpus } = await readPanicState(image)
+    this.#panicSinceUs = panicCpu === undefined ? undefined : (this.#panicSinceUs ?? nowUs)
+    const isSure = isPanicked && (stoppedCpus.length > 0 || nowUs - (this.#panicSinceUs ?? nowUs) >= deadlineUs)
+    this.#hurry(panicCpu !== undefined && !isSure)
+    if (!isSure) return {}
     const others = possibleCpus.length > 1 ? `of ${possibleCpus.length} CPUs only ${onlineCpus.join(', ') || 'none'} is online` : 'it is the only CPU'
     return { panicked: `panic_cpu is ${panicCpu}, and ${others}` }
+  }
+
+  /** The other CPUs stop at any moment now: it is looked as often as `panic_cpu` is sampled. */
+  #hurry(isNeeded: boolean): void {
+    if (!isNeeded) this.#stopHurry?.()
+    if (isNeeded && this.#stopHurry === undefined && !this.#closed) this.#stopHurry = this.#options.every(Math.max(1, this.#options.intervalUs / 1000), () => void this.look())
+    else if (!isNeeded) this.#stopHurry = undefined
   }
 
   async #observePulse(deadlineUs: number, nowUs: () => number): Promise<ObservedKernel> {

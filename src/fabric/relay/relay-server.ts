@@ -108,7 +108,9 @@ class RelayConnection {
       (error: unknown) => answerFrame(statuses.failed, [Buffer.from(JSON.stringify(describe(error)))]),
     )
     this.#answered = this.#answered.then(async () => {
-      this.#socket.write(await read)
+      const answer = await read
+      // As long as it is not taken, no more is read for this client.
+      await new Promise<void>((resolve) => this.#socket.write(answer, () => resolve()))
       this.#underWay -= 1
       this.#drain()
     })

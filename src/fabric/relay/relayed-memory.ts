@@ -37,7 +37,7 @@ export class RelayedMemory implements ReadableMemory {
     const stream = new FrameStream(connect(path), path)
     try {
       const text = await stream.ask(jsonFrame({ memory }))
-      const answer = relayAnswer.safeParse(JSON.parse(text.toString('utf8')))
+      const answer = relayAnswer.safeParse(jsonOf(text))
       if (!answer.success) throw new BackdoorsError('PROTOCOL_ERROR', `The answer from ${path} is not valid.`, { path })
       if ('error' in answer.data) throw errorOf(answer.data.error)
       return new RelayedMemory(answer.data, stream)
@@ -91,9 +91,21 @@ function joinParts(ranges: readonly MemoryRange[], parts: readonly Uint8Array[])
   })
 }
 
+/** Undefined where it is no JSON: nothing valid then. */
+function jsonOf(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'))
+  } catch {
+    return undefined
+  }
+}
+
 /** @throws BackdoorsError what the relay answered, PROTOCOL_ERROR for an answer of another length */
 function contentOf(answer: Buffer, batch: readonly MemoryRange[]): Uint8Array[] {
-  if (answer[0] === statuses.failed) throw errorOf(relayError.parse(JSON.parse(answer.toString('utf8', 1))))
+  if (answer[0] === statuses.failed) {
+    const told = relayError.safeParse(jsonOf(answer.subarray(1)))
+    throw told.success ? errorOf(told.data) : new BackdoorsError('PROTOCOL_ERROR', 'The relay answered with an error that is none.')
+  }
   const wanted = batch.reduce((sum, { length }) => sum + length, 1)
   if (answer[0] !== statuses.ok || answer.length !== wanted) throw new BackdoorsError('PROTOCOL_ERROR', `A batch was answered by ${answer.length} bytes instead of ${wanted}.`, { length: answer.length })
   let at = 1

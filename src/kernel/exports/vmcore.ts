@@ -3,11 +3,10 @@
  *
  * Source: fs/proc/vmcore.c and kernel/crash_core.c (crash_prepare_elf64_headers) of the Linux kernel.
  */
-import { createHash } from 'node:crypto'
 import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { elfMachines } from '../elf.js'
 import type { KernelImage } from '../kernel-image.js'
-import { KernelObject, Selection } from '../kernel-object.js'
+import { readBootIdentity } from '../boot-identity.js'
 import { pageBytes, x86FiveLevel } from '../page-table-format.js'
 import type { RamSpan } from '../physical-memory.js'
 import { cpusOf, maskRange } from '../views/cpu-mask.js'
@@ -56,7 +55,7 @@ export async function writeVmcore(options: VmcoreOptions): Promise<VmcoreResult>
   if (!image.format.name.startsWith('x86-64')) throw new BackdoorsError('KERNEL_UNSUPPORTED', `A vmcore is written of x86-64, and ${image.peer} is another processor (${image.format.name}).`, { peer: image.peer })
   const faults: Faults = []
   const cpus = await readCpuNotes(image, faults)
-  const notes = packNotes([...cpus, { name: 'VMCOREINFO', type: 0, description: Buffer.from(image.note.text, 'latin1') }, { ...bootNote, description: await bootIdentity(image, faults) }])
+  const notes = packNotes([...cpus, { name: 'VMCOREINFO', type: 0, description: Buffer.from(image.note.text, 'latin1') }, { ...bootNote, description: Buffer.from(await readBootIdentity(image), 'hex') }])
   const { spans } = image.physical
   const segments = await placeSegments(image, spans, notes.length)
   const head = packHead(elfMachines.x86, notes, segments)
@@ -153,20 +152,4 @@ function statusIn(note: Uint8Array): ElfNote | undefined {
   const view = new DataView(note.buffer, note.byteOffset, note.byteLength)
   const isStatus = view.getUint32(0, true) === 5 && view.getUint32(4, true) === prstatusBytes && view.getUint32(8, true) === noteTypes.prstatus
   return isStatus && Buffer.from(note.subarray(12, 16)).toString('latin1') === 'CORE' ? { name: 'CORE', type: noteTypes.prstatus, description: note.subarray(20) } : undefined
-}
-
-/** A digest of what each boot draws at random. */
-async function bootIdentity(image: KernelImage, faults: Faults): Promise<Uint8Array> {
-  const digest = createHash('sha256').update(image.note.text)
-  const selection = new Selection(image.types, 'task_struct', [], ['stack_canary'])
-  if (selection.has('stack_canary')) {
-    const [task] = await image.readObjects(selection, [image.addressOf('init_task')])
-    if (task instanceof KernelObject) digest.update(task.bytes('stack_canary'))
-    else if (task) faults.push(task)
-  }
-  if (image.has('sysctl_bootid')) {
-    const [id] = await image.memory.tryReadMany([{ address: image.addressOf('sysctl_bootid'), length: 16 }])
-    if (id instanceof Uint8Array) digest.update(id)
-  }
-  return digest.digest()
 }

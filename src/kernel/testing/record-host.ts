@@ -62,7 +62,7 @@ async function readEverything(image: KernelImage): Promise<void> {
   await unwindTasks(image, tasks)
   await readSockets(image, { owners: true })
   await (await PulseReader.prepare(image)).read(() => 0)
-  await findHostRegion(image, { node: 'none' })
+  await findHostRegion(image, { owner: 0, node: 'none' })
   for (const { pid } of tasks.filter(({ mm }) => mm !== undefined)) await readMaps(image, pid)
   const folder = mkdtempSync(join(tmpdir(), 'record-'))
   const pid = tasks.find(({ comm }) => comm === exported)?.pid ?? 1
