@@ -21,8 +21,8 @@ export const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
  */
 export const rigTimes = { intervalMs: 50, osDeadlineMs: 3000, serverDeadlineMs: 3000, unreachableAfterMs: 2000, refreshMs: 1000, silenceMs: 4000 } as const
 
-/** 4.096 µs × 2^15, 134 ms: an emulated machine answers reads by its processor, when that has time for it. */
-const answerTimeout = 15
+/** 4.096 µs × 2^16, 268 ms: an emulated machine answers reads by its processor, when that has time for it. */
+const answerTimeout = 16
 /** Of a long read several packets may be lost, and each costs an answer time-out. */
 const readTimeoutMs = 10_000
 

@@ -99,11 +99,11 @@ export const panicInspect: Scenario = {
     const reported = await reportOf(guest, known.pid)
     const panickedAtMs = performance.now()
     await guest.spawn('echo c > /proc/sysrq-trigger')
-    const verdict = await daemonLog.until('verdict', ({ event, peer, verdict: kind }) => event === 'verdict' && peer === 'a' && kind !== 'alive')
+    const verdict = await daemonLog.until('verdict', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind !== 'alive' && atMs > panickedAtMs)
     log(`${String(verdict.verdict)}: ${String(verdict.seen)}`)
     // A kernel that has panicked spins.
     await guest.yieldToOthers()
-    const recovered = await daemonLog.until('recovery', ({ event, outcome }) => event === 'recovered' && outcome === 'announced')
+    const recovered = await daemonLog.until('recovery', ({ event, outcome, atMs }) => event === 'recovered' && outcome === 'announced' && atMs > panickedAtMs)
     log(`${String(recovered.adopted)} sessions of ${sessionBytes} bytes adopted`)
     const report: HostReport = { ...reported, console: await guest.console() }
     const { findings, inspector } = await inspectAll(b, known.pid, report, log)
