@@ -52,52 +52,53 @@ async function trial(context: ScenarioContext, cluster: HostCluster, failure: Ho
   }
 }
 
-async function trials(context: ScenarioContext, failure: HostFailure, count: number): Promise<ScenarioResult> {
+/** One trial of each failure, on one cluster; the host is booted anew for each. */
+async function trials(context: ScenarioContext, failures: readonly HostFailure[]): Promise<ScenarioResult> {
   const cluster = await startHostCluster(context)
   const results: ScenarioResult[] = []
-  for (let number = 1; number <= count; number++) {
-    const result = await trial(context, cluster, failure, number)
-    context.log(JSON.stringify({ trial: number, ...result }))
+  for (const [i, failure] of failures.entries()) {
+    const result = await trial(context, cluster, failure, i + 1)
+    context.log(JSON.stringify({ trial: i + 1, failure: failure.name, ...result }))
     results.push(result)
   }
   const sum = (field: string): number => results.reduce((total, result) => total + Number(result[field]), 0)
-  const all = (field: string): unknown[] => results.map((result) => result[field])
+  const all = (field: string): unknown[] => results.map((result) => result[field] ?? null)
   return {
-    ok: results.every(({ ok }) => ok), failure: failure.name, trials: count,
+    ok: results.every(({ ok }) => ok), failures: failures.map(({ name }) => name), trials: results.length,
     sessions: sum('sessions'), recovered: sum('recovered'), lost: sum('lost'), servedTwice: sum('servedTwice'), invented: sum('invented'), acknowledged: sum('acknowledged'),
-    findings: results.flatMap(({ findings }) => findings as string[]).slice(0, 20), verdicts: all('verdict'), seen: all('seen'), ...(failure.revive ? { fenced: all('fenced') } : {}),
+    findings: results.flatMap(({ findings }) => findings as string[]).slice(0, 20), verdicts: all('verdict'), seen: all('seen'), fenced: all('fenced'),
     intervalMs: rigTimes.intervalMs, deadlineMs: rigTimes.osDeadlineMs, detectMs: all('detectMs'), recoverMs: all('recoverMs'), lastClientMs: all('lastClientMs'),
   }
+}
+
+const panic: HostFailure = {
+  name: 'panic',
+  verdicts: ['os-panicked'],
+  // The shell dies with its machine: there is no end of it to wait for.
+  fail: async (guest) => void (await guest.spawn('echo c > /proc/sysrq-trigger')),
+}
+
+const hang: HostFailure = {
+  name: 'hang',
+  verdicts: ['os-stalled'],
+  fail: (guest, { ramPath }) => hangKernel(guest, ramPath, 2),
+}
+
+const pause: HostFailure = {
+  name: 'pause',
+  verdicts: ['os-stalled'],
+  fail: (guest) => guest.freeze(),
+  revive: (guest) => guest.thaw(),
 }
 
 export const panicRecover: Scenario = {
   name: 'panic-recover',
   summary: 'a host panics at a random instant under load; its sessions are read out of its memory and served on (--trials)',
-  run: (context) => trials(context, {
-    name: 'panic',
-    verdicts: ['os-panicked'],
-    // The shell dies with its machine: there is no end of it to wait for.
-    fail: async (guest) => void (await guest.spawn('echo c > /proc/sysrq-trigger')),
-  }, context.trials),
-}
-
-export const pauseHost: Scenario = {
-  name: 'pause-host',
-  summary: 'a host is paused by its hypervisor and resumed: recovered meanwhile, it finds itself fenced',
-  run: (context) => trials(context, {
-    name: 'pause',
-    verdicts: ['os-stalled'],
-    fail: (guest) => guest.freeze(),
-    revive: (guest) => guest.thaw(),
-  }, 1),
+  run: (context) => trials(context, Array.from({ length: context.trials }, () => panic)),
 }
 
 export const hangHost: Scenario = {
   name: 'hang-host',
-  summary: 'both processors of a host spin with their interrupts off: no panic, no progress; fenced and recovered',
-  run: (context) => trials(context, {
-    name: 'hang',
-    verdicts: ['os-stalled'],
-    fail: (guest, { ramPath }) => hangKernel(guest, ramPath, 2),
-  }, 1),
+  summary: 'both processors of a host spin with interrupts off; then one paused by its hypervisor and resumed: it finds itself fenced',
+  run: (context) => trials(context, [hang, pause]),
 }
