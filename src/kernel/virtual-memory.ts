@@ -30,6 +30,10 @@ export interface VirtualMemoryOptions {
 
 /** Tables that are kept: 4 KiB each. A kernel's own mappings take a few hundred. */
 const mostTables = 4096
+/** Pages whose place is remembered: a structure is seldom read alone. */
+const mostFound = 1 << 16
+const [smallShift, largeShift] = [12n, 21n]
+const largeBytes = 2 ** 21
 /** Bytes of one call of `readMany`: more is read in several. */
 const mostBytes = 256 << 20
 
@@ -46,6 +50,8 @@ export class VirtualMemory {
   readonly #root: number
   /** By physical address; the one longest unused is the first. */
   readonly #tables = new Map<number, DataView>()
+  /** Pages of this root, by their numbers. */
+  readonly #found = new Map<bigint, { readonly physical: number; readonly pageBytes: number }>()
 
   constructor({ physical, format, root }: VirtualMemoryOptions) {
     this.#physical = physical
@@ -56,6 +62,7 @@ export class VirtualMemory {
   /** Forgets the tables read so far: those of a living kernel change. */
   forget(): void {
     this.#tables.clear()
+    this.#found.clear()
   }
 
   /** Translates all addresses, by as many reads as there are levels at most. @throws what reading throws */
@@ -67,15 +74,35 @@ export class VirtualMemory {
     const walks = wanted.map(({ address, root = this.#root }): Walk => ({
       address,
       table: root,
-      result: isCanonical(this.#format, address) ? undefined : { missing: 'no address of this format', level: 'address' },
+      result: isCanonical(this.#format, address) ? (root === this.#root ? this.#remembered(address) : undefined) : { missing: 'no address of this format', level: 'address' },
     }))
+    const isNew = walks.map(({ result }) => result === undefined)
     for (const level of this.#format.levels) {
       const under = walks.filter(({ result }) => result === undefined)
       if (under.length === 0) break
       const tables = await this.#tablesAt(new Set(under.map(({ table }) => table)))
       for (const walk of under) this.#descend(walk, level, tables.get(walk.table))
     }
+    for (const [i, { address, result }] of walks.entries()) if (isNew[i] && result && (wanted[i]?.root ?? this.#root) === this.#root) this.#remember(address, result)
     return walks.map(({ result }) => result ?? { missing: 'no page at the last level', level: 'address' })
+  }
+
+  /** What is not mapped may be by the next time, so only pages are remembered. */
+  #remember(address: bigint, result: Translation): void {
+    if ('missing' in result) return
+    if (this.#found.size >= mostFound) this.#found.clear()
+    const { physical, pageBytes: size } = result
+    const shift = size >= largeBytes ? largeShift : smallShift
+    // Keys of large pages are negative: they share the map with those of small ones.
+    const key = address >> shift
+    this.#found.set(shift === largeShift ? ~key : key, { physical: physical - Number(address & ((1n << shift) - 1n)), pageBytes: size })
+  }
+
+  #remembered(address: bigint): Translation | undefined {
+    const large = this.#found.get(~(address >> largeShift))
+    if (large) return { physical: large.physical + Number(address & (BigInt(largeBytes) - 1n)), pageBytes: large.pageBytes }
+    const small = this.#found.get(address >> smallShift)
+    return small && { physical: small.physical + Number(address & (BigInt(pageBytes) - 1n)), pageBytes: small.pageBytes }
   }
 
   /**
@@ -106,6 +133,7 @@ export class VirtualMemory {
     let at = 0
     return located.map((range, i) => {
       if (isBackdoorsError(range)) return range
+      if (range.length === 1) return read[at++] as Uint8Array
       const whole = new Uint8Array((ranges[i] as VirtualRange).length)
       let filled = 0
       for (const part of read.slice(at, (at += range.length))) {
