@@ -195,12 +195,11 @@ describe('Sampler', () => {
     await sleepMs(700)
     const stoppedForUs = memoryAddon().monotonicUs() - stoppedUs
     child.process.kill('SIGCONT')
-    const { events, state } = JSON.parse(await child.line()) as { events: number[]; state: number[] }
+    const { events } = JSON.parse(await child.line()) as { events: number[] }
     const [kind, , , , sinceUs = 0, atUs = 0] = events
     expect(kind).toBe(samplerEventKinds.indexOf('stalled'))
-    // Of the time it was stopped, one interval may count.
+    // Of the time it was stopped, one interval may count. (Whether a wake-up was late by it, or a read long, is chance.)
     expect(atUs - sinceUs).toBeGreaterThanOrEqual(deadlineUs + stoppedForUs - 2_000)
-    expect(state[3]).toBeGreaterThanOrEqual(stoppedForUs - 2_000)
     expect((await child.ended).code).toBe(0)
   })
 
