@@ -2,6 +2,7 @@
 import type { Guest } from '../guest.js'
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
 import { hangKernel } from '../hang-kernel.js'
+import { panicKernel } from '../panic-kernel.js'
 import { judge, rigTimes, startClients, type RigEvent } from './cluster.js'
 import { startHostCluster, type HostCluster } from './hosts.js'
 
@@ -74,8 +75,7 @@ async function trials(context: ScenarioContext, failures: readonly HostFailure[]
 const panic: HostFailure = {
   name: 'panic',
   verdicts: ['os-panicked'],
-  // The shell dies with its machine: there is no end of it to wait for.
-  fail: async (guest) => void (await guest.spawn('echo c > /proc/sysrq-trigger')),
+  fail: (guest, { ramPath }) => panicKernel(guest, ramPath),
 }
 
 const hang: HostFailure = {

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import type { RecoveryReport } from '../../src/recovery/recover.js'
 import type { Guest } from '../guest.js'
 import { requireTools, runOnHost } from '../host-tools.js'
+import { panicKernel } from '../panic-kernel.js'
 import type { BusyHostArguments } from '../programs/busy-host.js'
 import type { Scenario, ScenarioContext } from '../scenario.js'
 import { EventLog, program, regionOf, rigTimes, type ClusterNode } from './cluster.js'
@@ -97,13 +98,13 @@ export const panicInspect: Scenario = {
     const { guest: b, daemonLog } = await cluster.watching
     const known = await startKnownStack(context, guest)
     const reported = await reportOf(guest, known.pid)
-    const panickedAtMs = performance.now()
-    await guest.spawn('echo c > /proc/sysrq-trigger')
-    const verdict = await daemonLog.until('verdict', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind !== 'alive' && atMs > panickedAtMs)
+    const calledAtMs = performance.now()
+    const panickedAtMs = await panicKernel(guest, cluster.ramPath)
+    const verdict = await daemonLog.until('verdict', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind !== 'alive' && atMs > calledAtMs)
     log(`${String(verdict.verdict)}: ${String(verdict.seen)}`)
     // A kernel that has panicked spins.
     await guest.yieldToOthers()
-    const recovered = await daemonLog.until('recovery', ({ event, outcome, atMs }) => event === 'recovered' && outcome === 'announced' && atMs > panickedAtMs)
+    const recovered = await daemonLog.until('recovery', ({ event, outcome, atMs }) => event === 'recovered' && outcome === 'announced' && atMs > calledAtMs)
     log(`${String(recovered.adopted)} sessions of ${sessionBytes} bytes adopted`)
     const report: HostReport = { ...reported, console: await guest.console() }
     const { findings, inspector } = await inspectAll(b, known.pid, report, log)
