@@ -81,7 +81,7 @@ describe('a vmcore', () => {
   it('notes the kernel, and each CPU that the machine has', async () => {
     await writeVmcore({ image, path })
     const { notes } = readElf(await readFile(path))
-    expect(notes.map(({ name, type, description }) => [name, type, description.length])).toEqual([['CORE', 1, 336], ['CORE', 1, 336], ['VMCOREINFO', 0, host.note.text.length], ['BACKDOORS', 0x424f_4f54, 32]])
+    expect(notes.map(({ name, type, description }) => [name, type, description.length])).toEqual([['CORE', 1, 336], ['CORE', 1, 336], ['VMCOREINFO', 0, host.note.text.length], ['BACKDOORS', 0x424f_4f54, 16]])
     expect(notes[2]!.description.toString('latin1')).toBe(host.note.text)
   })
 
@@ -138,7 +138,7 @@ describe('a vmcore that was interrupted', () => {
 
   it('by a read that fails keeps what it has, and hands on the error', async () => {
     const memory = new BytesMemory((call) => (call < 3 ? ram : ram.subarray(0, 1 << 20)))
-    const failing = new KernelImage({ physical: new PhysicalMemory({ peer: 'host', length: ram.length, read: (offset, length) => memory.read(offset, length), readMany: (ranges) => memory.readMany(ranges) }, [low, high]), note: host.note, format: host.format, memory: host.memory, symbols: host.symbols, types: host.types, notePhysical: 0 })
+    const failing = new KernelImage({ physical: new PhysicalMemory({ peer: 'host', length: ram.length, read: (offset, length) => memory.read(offset, length), readMany: (ranges) => memory.readMany(ranges) }, [low, high]), note: host.note, format: host.format, memory: host.memory, symbols: host.symbols, types: host.types, notePhysical: image.notePhysical })
     await expect(writeVmcore({ image: failing, path })).rejects.toMatchObject({ code: 'OUT_OF_RANGE' })
     const result = await writeVmcore({ image, path })
     expect(result.resumedBytes).toBeGreaterThan(0)
