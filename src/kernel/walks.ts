@@ -9,6 +9,17 @@ import { KernelObject, type Selection } from './kernel-object.js'
 /** What a view could not read, beside what it could. */
 export type Faults = BackdoorsError[]
 
+/** What is missing where one part of an answer cannot be read: the rest of it is given all the same. */
+export async function attempt<T>(faults: Faults, read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read()
+  } catch (error) {
+    if (!isBackdoorsError(error, 'NOT_MAPPED', 'KERNEL_UNSUPPORTED', 'KERNEL_DATA_CORRUPT', 'OUT_OF_RANGE')) throw error
+    faults.push(error)
+    return undefined
+  }
+}
+
 /** Entries of one walk at most. */
 const mostEntries = 1 << 20
 

@@ -1,8 +1,9 @@
 /** `inspect NODE cpus`: a line as of `uptime`, and what each CPU ran. */
 import type { KernelImage } from '../../kernel/kernel-image.js'
+import { attempt } from '../../kernel/walks.js'
 import { cpuTimes, readCpus, readUptime, type Cpu, type Uptime } from '../../kernel/views/index.js'
 import { columns, number, word } from './text.js'
-import { attempt, count, secondsOf, type Answer } from './view.js'
+import { count, secondsOf, type Answer } from './view.js'
 
 export async function inspectCpus(image: KernelImage): Promise<Answer> {
   const { cpus, faults: missing } = await readCpus(image)

@@ -1,9 +1,10 @@
 /** `inspect NODE ps`: as `ps` prints it, with more on request. */
 import { isBackdoorsError, type BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../../kernel/kernel-image.js'
+import { attempt } from '../../kernel/walks.js'
 import { readTasks, unwindTasks, type KernelStack, type Task } from '../../kernel/views/index.js'
 import { columns, number, printable, word } from './text.js'
-import { attempt, count, secondsOf, type Answer, type ViewOptions } from './view.js'
+import { count, secondsOf, type Answer, type ViewOptions } from './view.js'
 
 export async function inspectTasks(image: KernelImage, { threads = false, stacks = false }: ViewOptions): Promise<Answer> {
   const { tasks, faults: missing } = await readTasks(image, { threads })

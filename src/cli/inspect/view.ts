@@ -1,5 +1,5 @@
 /** What a view of a kernel's memory is to the command line: something to print, and what of it is missing. */
-import { isBackdoorsError, type BackdoorsError } from '../../errors.js'
+import type { BackdoorsError } from '../../errors.js'
 
 export interface ViewOptions {
   /** Of the process that the view is about. */
@@ -17,17 +17,6 @@ export interface Answer {
   readonly faults: readonly BackdoorsError[]
   /** Nothing at all could be read. */
   readonly isEmpty: boolean
-}
-
-/** What is missing where one part of an answer cannot be read: the rest of it is given all the same. */
-export async function attempt<T>(faults: BackdoorsError[], read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read()
-  } catch (error) {
-    if (!isBackdoorsError(error, 'NOT_MAPPED', 'KERNEL_UNSUPPORTED', 'KERNEL_DATA_CORRUPT', 'OUT_OF_RANGE')) throw error
-    faults.push(error)
-    return undefined
-  }
 }
 
 /** A count as JSON has it: a number as long as that is exact, and else its decimal digits. */

@@ -1,8 +1,7 @@
 /** The last words of a kernel: why it panicked, on which CPU, and what it said of it. */
-import { isBackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
 import { Selection } from '../kernel-object.js'
-import type { Faults } from '../walks.js'
+import { attempt, type Faults } from '../walks.js'
 import { linesOf, readLog, type LogEntry } from './log.js'
 import { readPanicState, type PanicState } from './panic-state.js'
 
@@ -80,14 +79,4 @@ async function taskOn(image: KernelImage, cpu: number): Promise<PanicTask> {
   const address = (await image.readObject(new Selection(image.types, 'rq', ['curr']), queue as bigint)).pointer('curr')
   const task = await image.readObject(new Selection(image.types, 'task_struct', ['pid', 'comm']), address)
   return { pid: task.signedNumber('pid'), comm: task.text('comm'), address }
-}
-
-async function attempt<T>(faults: Faults, read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read()
-  } catch (error) {
-    if (!isBackdoorsError(error, 'NOT_MAPPED', 'KERNEL_UNSUPPORTED', 'KERNEL_DATA_CORRUPT', 'OUT_OF_RANGE')) throw error
-    faults.push(error)
-    return undefined
-  }
 }
