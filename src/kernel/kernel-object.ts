@@ -1,10 +1,8 @@
 /** Structures of a kernel, read by the names of their members: the offsets come from the kernel's own BTF. */
 import { BackdoorsError } from '../errors.js'
 import type { Btf, BtfMember } from './btf.js'
+import { mergeGap } from './merged-reads.js'
 import type { VirtualRange } from './virtual-memory.js'
-
-/** Members nearer to each other than this are read as one piece, in bytes: a KiB more costs a read less than another one. */
-const mergeGap = 1024
 
 interface Piece {
   readonly offset: number
@@ -16,6 +14,8 @@ interface Field {
   readonly piece: number
   /** In its piece. */
   readonly at: number
+  /** In bytes; of a bit field, those that its bits lie in. */
+  readonly length: number
 }
 
 /**
@@ -49,7 +49,7 @@ export class Selection {
       if (last && member.offset <= last.offset + last.length + mergeGap) last.length = Math.max(last.length, member.offset + length - last.offset)
       else pieces.push({ offset: member.offset, length })
       const piece = pieces.length - 1
-      this.#fields.set(path, { member, piece, at: member.offset - (pieces[piece] as Piece).offset })
+      this.#fields.set(path, { member, piece, at: member.offset - (pieces[piece] as Piece).offset, length: bytesOf(member) })
     }
     this.pieces = pieces
   }
@@ -95,11 +95,9 @@ export class KernelObject {
 
   /** An integer of up to 8 bytes, or a bit field, without a sign. */
   unsigned(path: string): bigint {
-    const { member } = this.selection.field(path)
-    const bytes = this.bytes(path)
-    let value = 0n
-    for (let i = Math.min(bytes.length, 8) - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i] as number)
-    const { bitField } = member
+    const field = this.selection.field(path)
+    const { bitField } = field.member
+    const value = (BigInt(this.#half(field, 4)) << 32n) | BigInt(this.#half(field, 0))
     return bitField === undefined ? value : (value >> BigInt(bitField.shift)) & ((1n << BigInt(bitField.bits)) - 1n)
   }
 
@@ -110,7 +108,8 @@ export class KernelObject {
 
   /** An integer that is known to fit: of 4 bytes, or a count. Beyond 2^53 it is rounded. */
   number(path: string): number {
-    return Number(this.unsigned(path))
+    const field = this.selection.field(path)
+    return field.member.bitField === undefined ? this.#half(field, 4) * 2 ** 32 + this.#half(field, 0) : Number(this.unsigned(path))
   }
 
   /** Like `number`, for integers with a sign. */
@@ -131,7 +130,15 @@ export class KernelObject {
   }
 
   bytes(path: string): Uint8Array {
-    const { member, piece, at } = this.selection.field(path)
-    return (this.#pieces[piece] as Uint8Array).subarray(at, at + bytesOf(member))
+    const { piece, at, length } = this.selection.field(path)
+    return (this.#pieces[piece] as Uint8Array).subarray(at, at + length)
+  }
+
+  /** Four bytes of a member, as a number; those beyond its end, and beyond the eighth, are 0. */
+  #half({ piece, at, length }: Field, from: number): number {
+    const bytes = this.#pieces[piece] as Uint8Array
+    let value = 0
+    for (let i = Math.min(length, from + 4) - 1; i >= from; i--) value = value * 256 + (bytes[at + i] as number)
+    return value
   }
 }

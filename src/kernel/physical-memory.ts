@@ -1,6 +1,7 @@
 /** A machine's physical memory, by physical addresses, over whatever memory its RAM is lent as. */
 import { BackdoorsError } from '../errors.js'
 import type { MemoryRange, ReadableMemory } from '../fabric/remote-memory.js'
+import { readMerged } from './merged-reads.js'
 
 /** A piece of RAM without a hole. In bytes. */
 export interface RamSpan {
@@ -22,7 +23,7 @@ export class PhysicalMemory {
   readonly memory: ReadableMemory
   /** By physical address. */
   readonly spans: readonly RamSpan[]
-  /** What has been read so far: pieces, each an operation on the lent memory, and their bytes. */
+  /** What has been read so far: operations on the lent memory, and their bytes. */
   readonly cost = { operations: 0, bytes: 0 }
 
   /**
@@ -50,7 +51,7 @@ export class PhysicalMemory {
   }
 
   /**
-   * Reads all ranges in one batch; what lies across spans is put together.
+   * Reads all ranges in one batch; neighbours are read as one, and what lies across spans is put together.
    * @throws BackdoorsError OUT_OF_RANGE where a range has no RAM, and what `RemoteMemory.readMany` throws
    */
   async readMany(ranges: readonly PhysicalRange[]): Promise<Uint8Array[]> {
@@ -59,10 +60,7 @@ export class PhysicalMemory {
       if (located) return located
       throw new BackdoorsError('OUT_OF_RANGE', `${range.length} bytes at physical address 0x${range.physical.toString(16)}: ${this.memory.peer} has no RAM there`, { peer: this.memory.peer, offset: range.physical, length: range.length })
     })
-    const wanted = pieces.flat()
-    this.cost.operations += wanted.length
-    for (const { length } of wanted) this.cost.bytes += length
-    const read = await this.memory.readMany(wanted)
+    const read = await readMerged(this.memory, pieces.flat(), this.cost)
     let next = 0
     return pieces.map((parts) => {
       const found = read.slice(next, (next += parts.length))

@@ -34,6 +34,16 @@ export class Pieces {
     return whole
   }
 
+  /** The pointers in an array of structures, in order; what could not be read is left out. @param first of the structure @param stride bytes from one to the next; a multiple of 8 */
+  *words(first: number, stride: number): Generator<bigint> {
+    for (const [i, part] of this.#parts.entries()) {
+      if (part === undefined) continue
+      const view = new DataView(part.buffer, part.byteOffset, part.byteLength)
+      const start = i * pieceBytes
+      for (let at = first + Math.ceil(Math.max(start - first, 0) / stride) * stride - start; at + 8 <= part.byteLength; at += stride) yield view.getBigUint64(at, true)
+    }
+  }
+
   /** An element of an array of structures. @param stride bytes from one to the next */
   object(selection: Selection, index: number, stride: number): KernelObject | undefined {
     const start = index * stride

@@ -59,8 +59,8 @@ export async function* walkList(image: KernelImage, { head, selection, link, fau
 interface ChainsOptions {
   /** Address of the first entry of each chain; 0, or what `isEnd` knows, is an empty one. */
   readonly firsts: readonly bigint[]
-  /** Of the structures that hold the nodes. */
-  readonly selection: Selection
+  /** Reads the structures that hold the nodes. */
+  readonly read: (addresses: readonly bigint[]) => Promise<(KernelObject | BackdoorsError)[]>
   /** Where the node lies in its structure. */
   readonly nodeOffset: bigint
   /** The member that leads on. */
@@ -73,7 +73,7 @@ interface ChainsOptions {
  * The entries of many chains at once (hash tables: `hlist`, `hlist_nulls`): as many batches as the longest chain has
  * entries. In order of their depth.
  */
-export async function walkChains(image: KernelImage, { firsts, selection, nodeOffset, next, isEnd, faults }: ChainsOptions): Promise<KernelObject[]> {
+export async function walkChains(image: KernelImage, { firsts, read, nodeOffset, next, isEnd, faults }: ChainsOptions): Promise<KernelObject[]> {
   const seen = new Set<bigint>()
   const found: KernelObject[] = []
   let level = firsts.filter((node) => !isEnd(node))
@@ -85,9 +85,9 @@ export async function walkChains(image: KernelImage, { firsts, selection, nodeOf
       faults.push(corrupt(image, `a hash table has more than ${mostEntries} entries`, fresh[0] ?? 0n))
       break
     }
-    const read = await image.readObjects(selection, fresh.map((node) => BigInt.asUintN(64, node - nodeOffset)))
+    const entries = await read(fresh.map((node) => BigInt.asUintN(64, node - nodeOffset)))
     level = []
-    for (const entry of read) {
+    for (const entry of entries) {
       if (!(entry instanceof KernelObject)) {
         faults.push(entry)
         continue

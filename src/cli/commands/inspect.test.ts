@@ -110,7 +110,7 @@ describe('inspect', () => {
     expect(rows[0]).toBe('Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port Process')
     expect(rows.length - 1).toBe(told('ss0').length)
     expect(rows).toContain('tcp LISTEN 0 511 0.0.0.0:7777 0.0.0.0:* users:(("node",pid=174,fd=18))')
-    expect(jsonOf(await inspect('sockets --json'))).toMatchObject({ sockets: expect.arrayContaining([expect.objectContaining({ local: { address: '0.0.0.0', port: 7777 }, inode: 11228 })]) as unknown[] })
+    expect(jsonOf(await inspect('sockets -p --json'))).toMatchObject({ sockets: expect.arrayContaining([expect.objectContaining({ local: { address: '0.0.0.0', port: 7777 }, inode: 11228 })]) as unknown[] })
   })
 
   it('maps prints what /proc/PID/maps had', async () => {

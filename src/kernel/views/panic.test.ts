@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { surviveDamage, withBytes } from '../testing/hostile-memory.js'
+import { counted } from '../testing/only-our-errors.js'
 import { panickedHost } from '../testing/panicked-host.js'
 import type { LogEntry } from './log.js'
 import { lastWords, readPanic } from './panic.js'
@@ -25,9 +26,11 @@ describe('a host that panicked', () => {
   })
 
   it('is known to a watcher by one batch', async () => {
-    const before = host.physical.cost.operations
-    await readPanicState(host)
-    expect(host.physical.cost.operations - before).toBe(4)
+    const { image, batches } = counted(host)
+    await readPanicState(image)
+    const before = batches()
+    await readPanicState(image)
+    expect(batches() - before).toBe(1)
   })
 })
 

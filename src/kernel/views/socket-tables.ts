@@ -20,16 +20,36 @@ interface Table {
   readonly first: number
 }
 
-/** What all kinds of sockets begin with. */
-export function selectCommon(image: KernelImage): Selection {
-  return new Selection(image.types, 'sock_common',
-    ['skc_daddr', 'skc_rcv_saddr', 'skc_dport', 'skc_num', 'skc_family', 'skc_state', 'skc_bound_dev_if', 'skc_nulls_node.next', 'skc_node.next'],
-    // Left out of a kernel that was built without IPv6, or without namespaces.
-    ['skc_v6_daddr', 'skc_v6_rcv_saddr', 'skc_ipv6only', 'skc_net.net'])
+/** How the sockets of a protocol are read. */
+export interface SocketType {
+  /** All that is wanted of a socket. */
+  readonly whole: Selection
+  /** What all begin with, those too that only wait or are not yet whole. */
+  readonly start: Selection
+  /** Where a member of `sock_common` stands in it. */
+  readonly common: (member: string) => string
+}
+
+/**
+ * @param structure of the protocol
+ * @param sock where its `struct sock` stands in it
+ * @param members that are wanted of it
+ * @throws BackdoorsError KERNEL_UNSUPPORTED
+ */
+export function selectSockets(image: KernelImage, structure: string, sock: string, members: readonly string[], optional: readonly string[] = []): SocketType {
+  const common = (member: string): string => `${sock}.__sk_common.${member}`
+  const start = ['skc_daddr', 'skc_rcv_saddr', 'skc_dport', 'skc_num', 'skc_family', 'skc_state', 'skc_bound_dev_if', 'skc_nulls_node.next', 'skc_node.next'].map(common)
+  // Left out of a kernel that was built without IPv6, or without namespaces.
+  const startOptional = ['skc_v6_daddr', 'skc_v6_rcv_saddr', 'skc_ipv6only', 'skc_net.net'].map(common)
+  return {
+    whole: new Selection(image.types, structure, [...start, ...members], [...startOptional, ...optional]),
+    start: new Selection(image.types, structure, start, startOptional),
+    common,
+  }
 }
 
 /** Sockets of TCP: established and listening ones, and those that only wait. @throws BackdoorsError KERNEL_UNSUPPORTED, and what reading throws */
-export async function readTcpSockets(image: KernelImage, common: Selection, faults: Faults): Promise<KernelObject[]> {
+export async function readTcpSockets(image: KernelImage, type: SocketType, faults: Faults): Promise<KernelObject[]> {
   // Sockets that listen stand in a table by their addresses since 5.19, and in one of 32 buckets before.
   const selection = new Selection(image.types, 'inet_hashinfo', ['ehash', 'ehash_mask'], ['lhash2', 'lhash2_mask', 'listening_hash'])
   const established = strideOf(image, 'inet_ehash_bucket', 'chain.first')
@@ -40,15 +60,15 @@ export async function readTcpSockets(image: KernelImage, common: Selection, faul
     if (selection.has('listening_hash')) tables.push({ ...listening, address: info.addressOf('listening_hash'), buckets: Math.floor(selection.field('listening_hash').member.length / listening.stride) })
     else if (selection.has('lhash2_mask')) tables.push({ ...listening, address: info.pointer('lhash2'), buckets: info.number('lhash2_mask') + 1 })
   }
-  return await readChains(image, tables, { selection: common, node: 'skc_nulls_node.next', faults })
+  return await readChains(image, tables, { type, node: 'skc_nulls_node.next', faults })
 }
 
 /** @throws BackdoorsError KERNEL_UNSUPPORTED, and what reading throws */
-export async function readUdpSockets(image: KernelImage, common: Selection, faults: Faults): Promise<KernelObject[]> {
+export async function readUdpSockets(image: KernelImage, type: SocketType, faults: Faults): Promise<KernelObject[]> {
   const selection = new Selection(image.types, 'udp_table', ['hash', 'mask'])
   const slot = strideOf(image, 'udp_hslot', 'head.first')
   const tables = (await readAll(image, selection, await udpTables(image, faults), faults)).map((table): Table => ({ ...slot, address: table.pointer('hash'), buckets: table.number('mask') + 1 }))
-  return await readChains(image, tables, { selection: common, node: 'skc_node.next', faults })
+  return await readChains(image, tables, { type, node: 'skc_node.next', faults })
 }
 
 /** The tables of the machine, and of namespaces that have their own (since 6.1 for TCP, and 6.2 for UDP). */
@@ -72,22 +92,33 @@ function strideOf(image: KernelImage, bucket: string, first: string): { stride: 
   return { stride: image.types.sizeOf(image.types.find(bucket)?.id ?? 0), first: selection.offsetOf(first) }
 }
 
-async function readChains(image: KernelImage, tables: readonly Table[], { selection, node, faults }: { selection: Selection; node: string; faults: Faults }): Promise<KernelObject[]> {
+async function readChains(image: KernelImage, tables: readonly Table[], { type, node, faults }: { type: SocketType; node: string; faults: Faults }): Promise<KernelObject[]> {
   const sound = tables.filter((table) => {
     if (table.buckets <= mostBuckets && table.buckets > 0 && table.stride > 0) return true
     faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `A hash table of ${image.peer} at 0x${table.address.toString(16)} claims ${table.buckets} buckets.`, { peer: image.peer, address: table.address }))
     return false
   })
   const firsts: bigint[] = []
-  for (const table of sound) {
-    const [pieces] = await readPieces(image.memory, [{ address: table.address, length: table.buckets * table.stride }], faults)
-    for (let i = 0; i < table.buckets; i++) {
-      const word = pieces?.bytes(i * table.stride + table.first, 8)
-      if (word) firsts.push(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true))
-    }
+  for (const { address, buckets, stride, first } of sound) {
+    const [pieces] = await readPieces(image.memory, [{ address, length: buckets * stride }], faults)
+    for (const word of pieces?.words(first, stride) ?? []) firsts.push(word)
   }
-  // An odd pointer ends a chain, and says whose it is (hlist_nulls).
-  return await walkChains(image, { firsts, selection, nodeOffset: BigInt(selection.offsetOf(node)), next: node, isEnd: (at) => at === 0n || (at & 1n) === 1n, faults })
+  const next = type.common(node)
+  return await walkChains(image, {
+    firsts, nodeOffset: BigInt(type.start.offsetOf(next)), next, faults,
+    // An odd pointer ends a chain, and says whose it is (hlist_nulls).
+    isEnd: (at) => at === 0n || (at & 1n) === 1n,
+    read: (addresses) => readWholeOrStart(image, type, addresses),
+  })
+}
+
+/** What only waits is shorter: at the end of the RAM, nothing is behind it. */
+async function readWholeOrStart(image: KernelImage, { whole, start }: SocketType, addresses: readonly bigint[]): Promise<(KernelObject | BackdoorsError)[]> {
+  const found = await image.readObjects(whole, addresses)
+  const failed = [...found.keys()].filter((i) => !(found[i] instanceof KernelObject))
+  const short = await image.readObjects(start, failed.map((i) => addresses[i] as bigint))
+  for (const [i, index] of failed.entries()) found[index] = short[i] as KernelObject | BackdoorsError
+  return found
 }
 
 /** Reads structures; what cannot be read is left out and noted. */

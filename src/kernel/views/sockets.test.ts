@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { PhysicalMemory } from '../physical-memory.js'
+import { withBytes } from '../testing/hostile-memory.js'
 import { counted, expectOnlyOurErrors } from '../testing/only-our-errors.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
 import { ipv6Text, socketState } from './socket-names.js'
@@ -51,6 +53,26 @@ describe('the sockets of a host that panicked', () => {
     const { image, batches } = counted(host)
     await readSockets(image)
     expect(batches()).toBeLessThan(60)
+  })
+
+  it('are told also where a shorter structure than a whole socket is the last thing in the RAM', async () => {
+    const { sockets } = await readSockets(host)
+    const [one] = sockets.filter(({ state }) => state === 'LISTEN') as [Socket]
+    const [place] = await host.memory.translate([one.address])
+    const end = (place as { physical: number }).physical + 300
+    const cut = host.over(new PhysicalMemory(host.physical.memory, host.physical.spans.flatMap(({ physical, length, offset }) => {
+      if (end <= physical || end >= physical + length) return [{ physical, length, offset }]
+      const after = Math.ceil(end / 4096) * 4096 - physical
+      return [{ physical, length: end - physical, offset }, ...(after < length ? [{ physical: physical + after, length: length - after, offset: offset + after }] : [])]
+    })))
+    const found = await readSockets(cut)
+    // It is a whole one, in truth, and said to be missing.
+    expect(found.sockets.map(({ address }) => address)).toEqual(sockets.map(({ address }) => address).filter((address) => address !== one.address))
+    expect(found.faults).toMatchObject([{ code: 'NOT_MAPPED', details: { address: one.address } }])
+    // In its chain, others may stand behind it: of 12 states, two are of shorter structures.
+    const state = host.types.member('sock_common', 'skc_state')!.offset
+    const waiting = await readSockets(await withBytes(cut, one.address + BigInt(state), Uint8Array.of(12)))
+    expect(waiting.sockets.find(({ address }) => address === one.address)).toMatchObject({ state: 'SYN-RECV', local: one.local })
   })
 
   it('may be damaged anywhere, and cost only what cannot be read', async () => {

@@ -9,7 +9,7 @@ import { Selection, type KernelObject } from '../kernel-object.js'
 import type { Faults } from '../walks.js'
 import { endpointText, ipv4Text, ipv6Text, socketState, type Endpoint, type SocketState } from './socket-names.js'
 import { readOwners, type SocketOwner } from './socket-owners.js'
-import { readAll, readTcpSockets, readUdpSockets, selectCommon } from './socket-tables.js'
+import { readAll, readTcpSockets, readUdpSockets, selectSockets, type SocketType } from './socket-tables.js'
 
 export interface Socket {
   readonly protocol: 'tcp' | 'udp'
@@ -26,8 +26,8 @@ export interface Socket {
   readonly receiveQueue: number
   /** Bytes that were not acknowledged or not sent; of a socket that listens: how many connections may wait. */
   readonly sendQueue: number
-  /** 0 where no process has it open any more. */
-  readonly inode: bigint
+  /** 0 where no process has it open any more; undefined where it was not asked for. */
+  readonly inode: bigint | undefined
   /** Undefined of a socket that only waits, or is not yet whole. */
   readonly uid: number | undefined
   /** Number of the network interface that it is bound to; 0 where to none. */
@@ -44,7 +44,7 @@ export interface Sockets {
 }
 
 export interface SocketsOptions {
-  /** Also which processes have them open: that takes a read for each process, and some batches. */
+  /** Also their inodes, and which processes have them open: that takes a read for each socket and each process, and some batches. */
   readonly owners?: boolean
 }
 
@@ -60,44 +60,62 @@ const [timeWait, listen, newSynReceived] = [6, 10, 12]
  */
 export async function readSockets(image: KernelImage, { owners = false }: SocketsOptions = {}): Promise<Sockets> {
   const faults: Faults = []
-  const common = selectCommon(image)
-  const sound = (socket: KernelObject): boolean => isSound(image, socket, faults)
-  const tcp = (await readTcpSockets(image, common, faults)).filter(sound)
-  const udp = (await readUdpSockets(image, common, faults)).filter(sound)
-  const details = new Map([...(await readTcpDetails(image, tcp, faults)), ...(await readUdpDetails(image, udp, faults))])
-  const inodes = await readInodes(image, [...details.values()].map(({ socket }) => socket).filter((socket) => socket !== 0n), faults)
+  const [tcpType, udpType] = [selectTcp(image), selectUdp(image)]
+  const isWhole = (type: SocketType) => (socket: KernelObject) => isSound(image, socket, type, faults)
+  const tcp = (await readTcpSockets(image, tcpType, faults)).filter(isWhole(tcpType))
+  const udp = (await readUdpSockets(image, udpType, faults)).filter(isWhole(udpType))
+  const waits = await readWaiting(image, tcp.filter((socket) => socket.number(tcpType.common('skc_state')) === timeWait), faults)
+  const found = [
+    ...udp.map((socket): Found => ({ protocol: 'udp', ...commonOf(socket, udpType), ...udpDetail(socket) })),
+    ...tcp.flatMap((socket): Found[] => {
+      const detail = tcpDetail(socket, tcpType.common('skc_state'), waits)
+      return detail ? [{ protocol: 'tcp', ...commonOf(socket, tcpType), ...detail }] : []
+    }),
+  ]
   const open = owners ? await readOwners(image, faults) : undefined
-  const describe = (protocol: Socket['protocol'], socket: KernelObject): Socket[] => {
-    const detail = details.get(socket.address)
-    if (detail === undefined) return []
-    const { socket: opened, ...rest } = detail
-    return [{ protocol, ...commonOf(socket), ...rest, inode: inodes.get(opened) ?? 0n, owners: open && (open.get(opened) ?? []) }]
-  }
-  return { sockets: [...udp.flatMap((socket) => describe('udp', socket)), ...tcp.flatMap((socket) => describe('tcp', socket))], faults }
+  const inodes = owners ? await readInodes(image, found.map(({ socket }) => socket).filter((socket) => socket !== 0n), faults) : undefined
+  const sockets = found.map(({ socket, ...rest }): Socket => ({ ...rest, inode: inodes && (inodes.get(socket) ?? 0n), owners: open && (open.get(socket) ?? []) }))
+  return { sockets, faults }
 }
 
-function isSound(image: KernelImage, socket: KernelObject, faults: Faults): boolean {
-  const isKnown = families[socket.number('skc_family')] !== undefined && socketState(socket.number('skc_state')) !== undefined
-  if (!isKnown) faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `What stands at 0x${socket.address.toString(16)} of ${image.peer} is no socket of IPv4 or IPv6.`, { peer: image.peer, address: socket.address, field: 'sock_common.skc_family' }))
-  return isKnown
+const [tcpSock, udpSock] = ['inet_conn.icsk_inet.sk', 'inet.sk']
+const [backlog, mostBacklog, tcpUid, tcpSocket] = ['sk_ack_backlog', 'sk_max_ack_backlog', 'sk_uid', 'sk_socket'].map((member) => `${tcpSock}.${member}`) as [string, string, string, string]
+const [received, sent, udpUid, udpSocket, udpState] = ['sk_backlog.rmem_alloc', 'sk_wmem_alloc', 'sk_uid', 'sk_socket', '__sk_common.skc_state'].map((member) => `${udpSock}.${member}`) as [string, string, string, string, string]
+const deficit = 'forward_deficit'
+
+const selectTcp = (image: KernelImage): SocketType => selectSockets(image, 'tcp_sock', tcpSock, ['rcv_nxt', 'copied_seq', 'write_seq', 'snd_una', backlog, mostBacklog, tcpUid, tcpSocket])
+const selectUdp = (image: KernelImage): SocketType => selectSockets(image, 'udp_sock', udpSock, [received, sent, udpUid, udpSocket], [deficit])
+
+/** States of sockets that are no more, or not yet, a `tcp_sock`. */
+const isShort = (state: number): boolean => state === timeWait || state === newSynReceived
+
+function isSound(image: KernelImage, socket: KernelObject, { whole, common }: SocketType, faults: Faults): boolean {
+  const state = socket.number(common('skc_state'))
+  const isKnown = families[socket.number(common('skc_family'))] !== undefined && socketState(state) !== undefined
+  const { peer } = image
+  const about = { peer, address: socket.address }
+  if (!isKnown) faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `What stands at 0x${socket.address.toString(16)} of ${peer} is no socket of IPv4 or IPv6.`, { ...about, field: 'sock_common.skc_family' }))
+  else if (socket.selection !== whole && !isShort(state)) faults.push(new BackdoorsError('NOT_MAPPED', `Of the socket at 0x${socket.address.toString(16)} of ${peer}, only the start can be read.`, about))
+  else return true
+  return false
 }
 
 type Common = Pick<Socket, 'address' | 'local' | 'remote' | 'family' | 'isIpv6Only' | 'interface' | 'namespace'>
 
-function commonOf(socket: KernelObject): Common {
+function commonOf(socket: KernelObject, { common }: SocketType): Common {
   const { selection, address } = socket
-  const isIpv6 = families[socket.number('skc_family')] === 'ipv6' && selection.has('skc_v6_daddr') && selection.has('skc_v6_rcv_saddr')
-  const text = (four: string, six: string): string => (isIpv6 ? ipv6Text(socket.bytes(six)) : ipv4Text(socket.bytes(four)))
-  const port = socket.number('skc_dport')
+  const [six, remoteSix, only, namespace] = [common('skc_v6_rcv_saddr'), common('skc_v6_daddr'), common('skc_ipv6only'), common('skc_net.net')]
+  const isIpv6 = families[socket.number(common('skc_family'))] === 'ipv6' && selection.has(six) && selection.has(remoteSix)
+  const port = socket.number(common('skc_dport'))
   return {
     address,
-    local: { address: text('skc_rcv_saddr', 'skc_v6_rcv_saddr'), port: socket.number('skc_num') },
+    local: { address: isIpv6 ? ipv6Text(socket.bytes(six)) : ipv4Text(socket.bytes(common('skc_rcv_saddr'))), port: socket.number(common('skc_num')) },
     // As it is on the wire: the other byte first.
-    remote: { address: text('skc_daddr', 'skc_v6_daddr'), port: ((port & 0xff) << 8) | (port >> 8) },
+    remote: { address: isIpv6 ? ipv6Text(socket.bytes(remoteSix)) : ipv4Text(socket.bytes(common('skc_daddr'))), port: ((port & 0xff) << 8) | (port >> 8) },
     family: isIpv6 ? 'ipv6' : 'ipv4',
-    isIpv6Only: isIpv6 && selection.has('skc_ipv6only') && socket.number('skc_ipv6only') !== 0,
-    interface: socket.signedNumber('skc_bound_dev_if'),
-    namespace: selection.has('skc_net.net') ? socket.pointer('skc_net.net') : undefined,
+    isIpv6Only: isIpv6 && selection.has(only) && socket.number(only) !== 0,
+    interface: socket.signedNumber(common('skc_bound_dev_if')),
+    namespace: selection.has(namespace) ? socket.pointer(namespace) : undefined,
   }
 }
 
@@ -106,50 +124,52 @@ interface Detail extends Pick<Socket, 'state' | 'receiveQueue' | 'sendQueue' | '
   readonly socket: bigint
 }
 
+type Found = Detail & Common & Pick<Socket, 'protocol'>
+
 const waiting = (state: SocketState): Detail => ({ state, receiveQueue: 0, sendQueue: 0, uid: undefined, socket: 0n })
 /** Sequence numbers go round. */
 const distance = (socket: KernelObject, to: string, from: string): number => (socket.number(to) - socket.number(from)) | 0
-const base = 'inet_conn.icsk_inet.sk'
 
-async function readTcpDetails(image: KernelImage, found: readonly KernelObject[], faults: Faults): Promise<Map<bigint, Detail>> {
-  const addresses = (isWanted: (state: number) => boolean): bigint[] => found.filter((socket) => isWanted(socket.number('skc_state'))).map(({ address }) => address)
-  const details = new Map<bigint, Detail>()
-  for (const address of addresses((state) => state === newSynReceived)) details.set(address, waiting('SYN-RECV'))
-  // FIN-WAIT-2 may be waited out like this as well.
-  for (const socket of await readAll(image, new Selection(image.types, 'inet_timewait_sock', ['tw_substate']), addresses((state) => state === timeWait), faults)) {
+/** What sockets in `TCP_TIME_WAIT` wait in, by their addresses: FIN-WAIT-2 may be waited out like this as well. */
+async function readWaiting(image: KernelImage, sockets: readonly KernelObject[], faults: Faults): Promise<Map<bigint, SocketState>> {
+  const states = new Map<bigint, SocketState>()
+  const { peer } = image
+  const selection = new Selection(image.types, 'inet_timewait_sock', ['tw_substate'])
+  for (const socket of await readAll(image, selection, sockets.map(({ address }) => address), faults)) {
+    const { address } = socket
     const state = socketState(socket.number('tw_substate'))
-    if (state === undefined) faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `A socket at 0x${socket.address.toString(16)} of ${image.peer} waits in no known state.`, { peer: image.peer, address: socket.address, field: 'inet_timewait_sock.tw_substate' }))
-    else details.set(socket.address, waiting(state))
+    if (state === undefined) faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `A socket at 0x${address.toString(16)} of ${peer} waits in no known state.`, { peer, address, field: 'inet_timewait_sock.tw_substate' }))
+    else states.set(address, state)
   }
-  const selection = new Selection(image.types, 'tcp_sock',
-    ['rcv_nxt', 'copied_seq', 'write_seq', 'snd_una', `${base}.__sk_common.skc_state`, `${base}.sk_ack_backlog`, `${base}.sk_max_ack_backlog`, `${base}.sk_uid`, `${base}.sk_socket`])
-  for (const socket of await readAll(image, selection, addresses((state) => state !== timeWait && state !== newSynReceived), faults)) {
-    const number = socket.number(`${base}.__sk_common.skc_state`)
-    const isListening = number === listen
-    details.set(socket.address, {
-      state: socketState(number) ?? 'UNCONN',
-      receiveQueue: isListening ? socket.number(`${base}.sk_ack_backlog`) : Math.max(0, distance(socket, 'rcv_nxt', 'copied_seq')),
-      sendQueue: isListening ? socket.number(`${base}.sk_max_ack_backlog`) : distance(socket, 'write_seq', 'snd_una') >>> 0,
-      uid: socket.number(`${base}.sk_uid`),
-      socket: socket.pointer(`${base}.sk_socket`),
-    })
-  }
-  return details
+  return states
 }
 
-async function readUdpDetails(image: KernelImage, found: readonly KernelObject[], faults: Faults): Promise<Map<bigint, Detail>> {
-  const selection = new Selection(image.types, 'udp_sock', ['inet.sk.__sk_common.skc_state', 'inet.sk.sk_backlog.rmem_alloc', 'inet.sk.sk_wmem_alloc', 'inet.sk.sk_uid', 'inet.sk.sk_socket'], ['forward_deficit'])
-  const sockets = await readAll(image, selection, found.map(({ address }) => address), faults)
-  return new Map(sockets.map((socket) => {
-    // What was read is given back to the queue's account in larger pieces.
-    const deficit = selection.has('forward_deficit') ? socket.signedNumber('forward_deficit') : 0
-    const state = socketState(socket.number('inet.sk.__sk_common.skc_state')) ?? 'UNCONN'
-    return [socket.address, {
-      state, receiveQueue: Math.max(0, socket.signedNumber('inet.sk.sk_backlog.rmem_alloc') - deficit),
-      // The socket itself counts as one.
-      sendQueue: Math.max(0, socket.signedNumber('inet.sk.sk_wmem_alloc') - 1), uid: socket.number('inet.sk.sk_uid'), socket: socket.pointer('inet.sk.sk_socket'),
-    }]
-  }))
+/** @returns undefined of a socket whose state is not known */
+function tcpDetail(socket: KernelObject, stateMember: string, waits: ReadonlyMap<bigint, SocketState>): Detail | undefined {
+  const state = socket.number(stateMember)
+  if (state === newSynReceived) return waiting('SYN-RECV')
+  if (state === timeWait) {
+    const waited = waits.get(socket.address)
+    return waited && waiting(waited)
+  }
+  const isListening = state === listen
+  return {
+    state: socketState(state) ?? 'UNCONN',
+    receiveQueue: isListening ? socket.number(backlog) : Math.max(0, distance(socket, 'rcv_nxt', 'copied_seq')),
+    sendQueue: isListening ? socket.number(mostBacklog) : distance(socket, 'write_seq', 'snd_una') >>> 0,
+    uid: socket.number(tcpUid),
+    socket: socket.pointer(tcpSocket),
+  }
+}
+
+function udpDetail(socket: KernelObject): Detail {
+  // What was read is given back to the queue's account in larger pieces.
+  const owed = socket.selection.has(deficit) ? socket.signedNumber(deficit) : 0
+  return {
+    state: socketState(socket.number(udpState)) ?? 'UNCONN', receiveQueue: Math.max(0, socket.signedNumber(received) - owed),
+    // The socket itself counts as one.
+    sendQueue: Math.max(0, socket.signedNumber(sent) - 1), uid: socket.number(udpUid), socket: socket.pointer(udpSocket),
+  }
 }
 
 /** By the address of the `struct socket`, which is one with its inode. */

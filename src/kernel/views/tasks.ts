@@ -144,8 +144,8 @@ async function withThreads(image: KernelImage, leaders: readonly KernelObject[],
   if (first === undefined) return []
   const heads = new Set([...signals.values()].map((signal) => signal.addressOf('thread_head.next')))
   const threads = await walkChains(image, {
-    firsts: [...signals.values()].map((signal) => signal.pointer('thread_head.next')), selection: first.selection, nodeOffset: BigInt(first.selection.offsetOf('thread_node.next')),
-    next: 'thread_node.next', isEnd: (node) => heads.has(node), faults,
+    firsts: [...signals.values()].map((signal) => signal.pointer('thread_head.next')), nodeOffset: BigInt(first.selection.offsetOf('thread_node.next')),
+    next: 'thread_node.next', isEnd: (node) => heads.has(node), read: (addresses) => image.readObjects(first.selection, addresses), faults,
   })
   const followers = new Map<bigint, KernelObject[]>(leaders.map((leader) => [leader.pointer('signal'), []]))
   const known = new Set(leaders.map(({ address }) => address))
