@@ -11,7 +11,7 @@ import { ScatteredMemory } from '../fabric/scattered-memory.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
 import { readBootIdentity } from '../kernel/boot-identity.js'
-import { findHostRegion, revisitHostRegion, type HostRegion } from '../kernel/host-region.js'
+import { findHostRegion, hasSamePages, revisitHostRegion, type HostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
 import type { SymbolCache } from '../kernel/kernel-symbols.js'
 import { pageBytes } from '../kernel/page-table-format.js'
@@ -210,7 +210,7 @@ export class HostKeeper {
     if ((await readBootIdentity(dead)) !== boot) throw lost('it has been started anew')
     const found = await revisitHostRegion(dead, known)
     if (found) {
-      if (found.pages.some((page, i) => page !== known.pages[i])) throw lost('pages of it have been moved')
+      if (!hasSamePages(found, known)) throw lost('pages of it have been moved')
       return scattered(recovery, physical, known)
     }
     const memory = scattered(recovery, physical, known)
@@ -255,10 +255,8 @@ export class HostKeeper {
 
 /** @throws BackdoorsError OUT_OF_RANGE where a page is not lent */
 function scattered(base: RemoteMemory, physical: PhysicalMemory, { header, pages }: HostRegion): ScatteredMemory {
-  const offsets = pages.map((page) => {
-    const [found] = physical.locate({ physical: page, length: pageBytes }) ?? []
-    if (found?.length === pageBytes) return found.offset
-    throw new BackdoorsError('OUT_OF_RANGE', `A page of the region of ${header.node}, at physical address 0x${page.toString(16)}, is not lent.`, { peer: header.node, offset: page, length: pageBytes })
-  })
+  const offsets = physical.locatePages(pages, pageBytes)
+  const missing = pages[offsets.findIndex(Number.isNaN)]
+  if (missing !== undefined) throw new BackdoorsError('OUT_OF_RANGE', `A page of the region of ${header.node}, at physical address 0x${missing.toString(16)}, is not lent.`, { peer: header.node, offset: missing, length: pageBytes })
   return new ScatteredMemory({ base, pages: offsets, pageBytes, length: header.plan.regionBytes })
 }

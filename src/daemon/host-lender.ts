@@ -12,7 +12,7 @@ import type { VerbsDevice } from '../fabric/verbs/device.js'
 import { VerbsLender } from '../fabric/verbs/lender.js'
 import type { QueuePairSettings } from '../fabric/verbs/queue-pair-settings.js'
 import { readBootIdentity } from '../kernel/boot-identity.js'
-import { findHostRegion, revisitHostRegion, type HostRegion } from '../kernel/host-region.js'
+import { findHostRegion, hasSamePages, revisitHostRegion, type HostRegion } from '../kernel/host-region.js'
 import { KernelImage } from '../kernel/kernel-image.js'
 import type { SymbolCache } from '../kernel/kernel-symbols.js'
 import { pageBytes } from '../kernel/page-table-format.js'
@@ -25,6 +25,8 @@ import type { HostLoan, HostState } from './host-messages.js'
 
 /** A search of the whole memory, or of all processes, that found nothing is not done again sooner, in milliseconds. */
 const searchAgainMs = 3000
+/** An old server may map a region that its daemon has given up for a newer one: so often all processes are looked through, though a region is known, in milliseconds. */
+const searchAnywayMs = 30_000
 /** A kernel whose clock has stood still for so long may be an earlier life's: another is looked for, and less and less often. */
 const stillForMs = 5000
 const otherEveryMs = 30_000
@@ -117,23 +119,28 @@ export class HostLender {
   }
 
   async #lookForRegion(image: KernelImage): Promise<void> {
-    let region = this.#region && (await revisitHostRegion(image, this.#region))
-    if (region === undefined && this.#nowMs() - this.#searchedMs >= searchAgainMs) {
-      region = (await findHostRegion(image, { node: this.name, owner: this.#owner })).region
+    const revisited = this.#region && (await revisitHostRegion(image, this.#region))
+    let found: HostRegion | undefined
+    if (this.#nowMs() - this.#searchedMs >= (revisited ? searchAnywayMs : searchAgainMs)) {
+      found = (await findHostRegion(image, { node: this.name, owner: this.#owner })).region
       this.#searchedMs = this.#nowMs()
     }
+    const region = found ?? revisited
     if (region) this.#lendControl(region)
   }
 
   /** A region that was found stays lent until another is, or another kernel: the host may have died since, its tasks with it. */
   #lendControl(region: HostRegion): void {
+    const known = this.#region
+    // The kernel was learned again since, if the region is not known.
+    if (known && hasSamePages(known, region) && known.header.incarnation === region.header.incarnation) return
     const { boot, image } = this.#known as KnownKernel
     const first = control.offset / pageBytes
-    const frames = region.pages.slice(first, first + control.bytes / pageBytes)
+    const frames = [...region.pages.subarray(first, first + control.bytes / pageBytes)]
     this.#lender.setControl(frames.flatMap((physical) => this.#physical.locate({ physical, length: pageBytes }) ?? []))
     const incarnation = region.header.incarnation.toString(16)
     const version = digestOf(boot, incarnation, region.pages.join())
-    if (this.#state.version !== version) this.#log.info({ host: this.name, incarnation, frames }, 'the control page of the host is lent for compare-and-swap')
+    this.#log.info({ host: this.name, incarnation, frames }, 'the control page of the host is lent for compare-and-swap')
     this.#region = region
     this.#state = { region: incarnation, notes: [image.notePhysical], version }
   }

@@ -7,7 +7,7 @@ export interface ScatteredMemoryOptions {
   /** Where the pages lie. Whoever made it closes it, after this. */
   readonly base: RemoteMemory
   /** Offset of each page in the base, in order. */
-  readonly pages: readonly number[]
+  readonly pages: ArrayLike<number>
   readonly pageBytes: number
   /** In bytes; defaults to all pages. */
   readonly length?: number
@@ -24,7 +24,7 @@ export class ScatteredMemory implements RemoteMemory {
   readonly peer: string
   readonly length: number
   readonly #base: RemoteMemory
-  readonly #pages: readonly number[]
+  readonly #pages: ArrayLike<number>
   readonly #pageBytes: number
   readonly #checked: CheckedMemory
   /** Closed with the memory. */

@@ -13,7 +13,7 @@ import type { Faults } from './walks.js'
 export interface HostRegion {
   readonly header: RegionHeader
   /** Physical address of each of its pages, in order. */
-  readonly pages: readonly number[]
+  readonly pages: Float64Array
   /** By whose mapping it was found. */
   readonly mappedBy: {
     /** Of its `mm_struct`, and what that has as `pgd`. */
@@ -136,12 +136,15 @@ async function regionsAmong(mappings: readonly OwnedMapping[], { mm, pgd, memory
 }
 
 /** Where each page is; undefined where one is not in memory. */
-async function pagesOf(memory: VirtualMemory, start: bigint, { plan }: RegionHeader): Promise<number[] | undefined> {
-  const count = Math.ceil(plan.regionBytes / pageBytes)
-  const translations = await memory.translate(Array.from({ length: count }, (_, i) => start + BigInt(i * pageBytes)))
-  const pages = translations.flatMap((translation) => ('missing' in translation ? [] : [translation.physical]))
-  return pages.length === count ? pages : undefined
+async function pagesOf(memory: VirtualMemory, start: bigint, { plan }: RegionHeader): Promise<Float64Array | undefined> {
+  const pages = await memory.translatePages(start, Math.ceil(plan.regionBytes / pageBytes))
+  return pages.some((page) => Number.isNaN(page)) ? undefined : pages
 }
+
+/** Do both lie in the same frames? */
+export const hasSamePages = (one: HostRegion, other: HostRegion): boolean => Buffer.compare(bytesOf(one.pages), bytesOf(other.pages)) === 0
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float64Array): Buffer => Buffer.from(buffer, byteOffset, byteLength)
 
 async function readHeader(memory: VirtualMemory, start: bigint): Promise<RegionHeader | undefined> {
   return headerOf((await memory.tryReadMany([{ address: start, length: pageBytes }]))[0])

@@ -25,6 +25,12 @@ describe('physical memory', () => {
     await expect(memory.readMany([{ physical: 1000, length: 1 }, { physical, length }])).rejects.toMatchObject({ code: 'OUT_OF_RANGE', details: { peer: 'bytes', length } })
   })
 
+  it('tells where many pages are lent, in any order', () => {
+    const memory = new PhysicalMemory(new BytesMemory(bytes), spans)
+    expect([...memory.locatePages(Float64Array.of(1000, 1050, 1055, 2010, 1060, 2011, 999, 1070, NaN, 0), 10)]).toEqual([10, 60, NaN, 90, 0, NaN, NaN, NaN, NaN, NaN])
+    expect(new PhysicalMemory(new BytesMemory(bytes), []).locatePages(Float64Array.of(0), 1)).toEqual(Float64Array.of(NaN))
+  })
+
   it.each<[string, RamSpan[], string]>([
     ['spans that overlap', [{ physical: 0, length: 10, offset: 0 }, { physical: 9, length: 1, offset: 20 }], 'INVALID_ARGUMENT'],
     ['an empty span', [{ physical: 0, length: 0, offset: 0 }], 'INVALID_ARGUMENT'],

@@ -85,6 +85,17 @@ export class PhysicalMemory {
     return left === 0 ? parts : undefined
   }
 
+  /** Where pages lie in the lent memory, each by its physical address; NaN for one that is not whole in one span. */
+  locatePages(pages: Float64Array, pageBytes: number): Float64Array {
+    let span: RamSpan | undefined
+    return pages.map((physical) => {
+      const isIn = ({ physical: start, length }: RamSpan): boolean => start <= physical && physical + pageBytes <= start + length
+      // Neighbours are mostly in the same span.
+      if (span === undefined || !isIn(span)) span = this.spans[this.#lastAtOrBelow(physical)]
+      return span && isIn(span) ? span.offset + physical - span.physical : NaN
+    })
+  }
+
   #lastAtOrBelow(physical: number): number {
     let [low, high] = [0, this.spans.length]
     while (low < high) {

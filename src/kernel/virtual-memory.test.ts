@@ -100,6 +100,34 @@ describe.each(pageTableFormats)('virtual memory: $name', (format) => {
   })
 })
 
+describe('pages that follow each other', () => {
+  it.each([x86FourLevel, arm64FourKiB])('are found by whole tables: $name', async (format) => {
+    const tables = new PageTables(format)
+    const at = [0, 1, 3, 511, 512, 513, 1100]
+    for (const [i, page] of at.entries()) tables.map(kernelText + BigInt(page * pageBytes), data + (i % 3) * pageBytes)
+    const found = await tables.open().translatePages(kernelText, 1200)
+    expect(tables.memory.calls).toBeLessThanOrEqual(format.levels.length)
+    expect([...found.entries()].filter(([, physical]) => !Number.isNaN(physical))).toEqual(at.map((page, i) => [page, data + (i % 3) * pageBytes]))
+    expect(await tables.open().translatePages(kernelText + BigInt(510 * pageBytes), 3)).toEqual(found.slice(510, 513))
+    expect(await tables.open().translatePages(kernelText, 0)).toEqual(new Float64Array(0))
+  })
+
+  it('are found in large pages', async () => {
+    const [table, page] = [4096, 1 << 21]
+    const ram = new Uint8Array(5 * pageBytes)
+    const view = new DataView(ram.buffer)
+    // One page of 2 MiB, and none behind it.
+    for (const [at, entry] of [[0, 4096n | 1n], [4096, 8192n | 1n], [8192, BigInt(page) | 0x81n]] as const) view.setBigUint64(at, entry, true)
+    const memory = new VirtualMemory({ physical: new PhysicalMemory(new BytesMemory(ram), [{ physical: 0, length: ram.length, offset: 0 }]), format: x86FourLevel, root: 0 })
+    expect([...(await memory.translatePages(BigInt(509 * table), 4))]).toEqual([page + 509 * table, page + 510 * table, page + 511 * table, NaN])
+  })
+
+  it('of an address that is none are nowhere', async () => {
+    const tables = new PageTables(x86FourLevel)
+    expect(await tables.open().translatePages(1n << 50n, 2)).toEqual(Float64Array.of(NaN, NaN))
+  })
+})
+
 describe('tables that change', () => {
   it('are read anew after forget, as those of a living kernel must be', async () => {
     const tables = new PageTables(x86FourLevel)
@@ -132,6 +160,10 @@ describe('any tables at all', { timeout: fuzzTimeoutMs }, () => {
       expect(found.map((each) => ('missing' in each ? undefined : each.physical))).toEqual(expected)
       const read = await memory.tryReadMany(addresses.filter((address) => address < (1n << 64n) - 8n).map((address) => ({ address, length: 8 })))
       for (const each of read) if (isBackdoorsError(each)) expect(each.code).toBe('NOT_MAPPED')
+      // Some pages on, from just below where a table ends, or anywhere.
+      const start = random.chance(0.5) ? BigInt.asUintN(64, addresses[0]! | 0x1f_e000n) & ~0xfffn : addresses[0]! & ~0xfffn
+      const pages = await memory.translatePages(start, 5)
+      expect([...pages]).toEqual(Array.from({ length: 5 }, (_, i) => translateX86(ram, 0, levels, start + BigInt(i * pageBytes)) ?? NaN))
     }), fuzz(1500))
   })
 

@@ -3,7 +3,7 @@
  * level by level, all addresses of a batch at once, so that a batch costs as many reads as there are levels, and one.
  */
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
-import { decodeEntry, entryBytes, indexOf, isCanonical, pageBytes, type PageTableFormat, type PageTableLevel } from './page-table-format.js'
+import { decodeEntry, entryBytes, indexOf, isCanonical, pageBytes, pageDecoder, type PageTableFormat, type PageTableLevel } from './page-table-format.js'
 import type { PhysicalMemory, PhysicalRange } from './physical-memory.js'
 
 /** `address` has 64 bits: a kernel's are in the upper half. */
@@ -70,19 +70,54 @@ export class VirtualMemory {
     return await this.#translate(addresses.map((address) => ({ address })))
   }
 
-  async #translate(wanted: readonly Pick<VirtualRange, 'address' | 'root'>[]): Promise<Translation[]> {
-    const walks = wanted.map(({ address, root = this.#root }): Walk => ({
-      address,
-      table: root,
-      result: isCanonical(this.#format, address) ? (root === this.#root ? this.#remembered(address) : undefined) : { missing: 'no address of this format', level: 'address' },
-    }))
-    const isNew = walks.map(({ result }) => result === undefined)
-    for (const level of this.#format.levels) {
-      const under = walks.filter(({ result }) => result === undefined)
-      if (under.length === 0) break
-      const tables = await this.#tablesAt(new Set(under.map(({ table }) => table)))
-      for (const walk of under) this.#descend(walk, level, tables.get(walk.table))
+  /**
+   * Where pages of 4 KiB that follow each other are. Whole tables are taken up at once: a gigabyte costs milliseconds.
+   * @param start a multiple of 4 KiB
+   * @returns physical addresses, one for each page; NaN for one that is not mapped
+   * @throws what reading throws
+   */
+  async translatePages(start: bigint, count: number): Promise<Float64Array> {
+    const pages = new Float64Array(count).fill(NaN)
+    const last = this.#format.levels.at(-1) as PageTableLevel
+    const perTable = 2 ** this.#format.indexBits
+    const walks: Walk[] = []
+    for (let i = 0; i < count; i += perTable - indexOf(this.#format, last, (walks.at(-1) as Walk).address)) walks.push(this.#walkTo(start + BigInt(i * pageBytes), this.#root))
+    const decode = pageDecoder(this.#format)
+    for (const level of this.#format.levels.slice(0, -1)) await this.#step(walks, level)
+    const under = walks.filter(({ result }) => result === undefined)
+    const tables = await this.#tablesAt(new Set(under.map(({ table }) => table)))
+    let at = 0
+    for (const { address, table, result } of walks) {
+      const first = indexOf(this.#format, last, address)
+      const end = Math.min(count, at + perTable - first)
+      const entries = tables.get(table)
+      if (result === undefined && entries) for (let i = first; at < end; i++) pages[at++] = decode(entries, i * entryBytes)
+      else if (result && 'physical' in result) for (let physical = result.physical; at < end; physical += pageBytes) pages[at++] = physical
+      at = end
     }
+    return pages
+  }
+
+  #walkTo(address: bigint, root: number): Walk {
+    return { address, table: root, result: isCanonical(this.#format, address) ? undefined : { missing: 'no address of this format', level: 'address' } }
+  }
+
+  /** All that are still on their way go down one level. */
+  async #step(walks: readonly Walk[], level: PageTableLevel): Promise<void> {
+    const under = walks.filter(({ result }) => result === undefined)
+    if (under.length === 0) return
+    const tables = await this.#tablesAt(new Set(under.map(({ table }) => table)))
+    for (const walk of under) this.#descend(walk, level, tables.get(walk.table))
+  }
+
+  async #translate(wanted: readonly Pick<VirtualRange, 'address' | 'root'>[]): Promise<Translation[]> {
+    const walks = wanted.map(({ address, root = this.#root }): Walk => {
+      const walk = this.#walkTo(address, root)
+      if (root === this.#root) walk.result ??= this.#remembered(address)
+      return walk
+    })
+    const isNew = walks.map(({ result }) => result === undefined)
+    for (const level of this.#format.levels) await this.#step(walks, level)
     for (const [i, { address, result }] of walks.entries()) if (isNew[i] && result && (wanted[i]?.root ?? this.#root) === this.#root) this.#remember(address, result)
     return walks.map(({ result }) => result ?? { missing: 'no page at the last level', level: 'address' })
   }
