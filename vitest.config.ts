@@ -1,5 +1,6 @@
 /** Unit tests: everything that runs without an RDMA device. The hardware suite has its own configuration. */
 import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
@@ -17,6 +18,8 @@ export default defineConfig({
     exclude: ['hwtests/**', 'dist/**', 'node_modules/**'],
     // Processes, not threads: tests change signal handlers and environment, and load the addon anew.
     pool: 'forks',
+    // All of them: by default one processor is kept back, and a machine of two is half idle.
+    maxWorkers: availableParallelism(),
     // A loaded machine is slow, and a test that hangs is wrong; nothing is ever tried twice.
     testTimeout: 30_000,
     hookTimeout: 30_000,

@@ -29,7 +29,8 @@ const testTimeoutMs = 600_000;
  * process, and so fails the tests. Leaks are not looked for, as Node keeps much until it exits.
  */
 export async function runSanitizedHwtests(machines: Machines, log: (line: string) => void): Promise<number> {
-  const folder = join('.cache', 'addon-address-verbs');
+  // As `npm run test:sanitize` builds it.
+  const folder = join('.cache', 'addon-address');
   log('building the addon with sanitizers');
   const build = spawnSync(process.execPath, ['addon/build.mjs', '--strict', '--sanitize=address,undefined', `--folder=${folder}`], { cwd: projectPath, encoding: 'utf8' });
   if (build.status !== 0) throw new RigError(`the addon could not be built with sanitizers:\n${build.stderr}`);

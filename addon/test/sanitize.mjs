@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * Builds the addon's target *memory* with sanitizers, and runs its tests under them. Any report fails.
+ * Builds the addon with sanitizers, and runs the tests of its target *memory* under them. Any report fails.
  *
  *     node addon/test/sanitize.mjs [address | thread] [-- arguments of vitest]
  */
@@ -22,6 +22,8 @@ const tests = ['src/native', 'src/fabric/shm']
 const sanitizers = {
   address: {
     flags: 'address,undefined',
+    // The hardware tests run with this build as well.
+    targets: [],
     libraries: ['libasan.so', 'libubsan.so'],
     environment: (log) => ({
       ASAN_OPTIONS: `detect_leaks=0:abort_on_error=0:exitcode=66:log_path=${log}:detect_stack_use_after_return=1`,
@@ -31,6 +33,7 @@ const sanitizers = {
   },
   thread: {
     flags: 'thread',
+    targets: ['--without-verbs'],
     libraries: ['libtsan.so'],
     environment: (log) => ({
       TSAN_OPTIONS: `ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66:second_deadlock_stack=1:log_path=${log}`,
@@ -56,10 +59,10 @@ function run(command, args, environment = {}) {
 
 /** Whether all tests passed, and nothing was reported. */
 function sanitize(name, vitestArguments) {
-  const { flags, libraries, environment, launcher } = sanitizers[name]
+  const { flags, targets, libraries, environment, launcher } = sanitizers[name]
   const folder = join('.cache', `addon-${name}`)
   const logs = join(root, folder, 'reports')
-  if (run(process.execPath, [join(root, 'addon', 'build.mjs'), '--strict', '--without-verbs', `--sanitize=${flags}`, `--folder=${folder}`]) !== 0) return false
+  if (run(process.execPath, [join(root, 'addon', 'build.mjs'), '--strict', ...targets, `--sanitize=${flags}`, `--folder=${folder}`]) !== 0) return false
   rmSync(logs, { recursive: true, force: true })
   mkdirSync(logs)
   const vitest = join(dirname(require.resolve('vitest/package.json')), 'vitest.mjs')
