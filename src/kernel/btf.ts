@@ -26,6 +26,12 @@ const trailing: Partial<Record<BtfKind, { readonly fixed?: number; readonly each
   variable: { fixed: 4 }, section: { each: 12 }, 'declaration tag': { fixed: 4 }, enum64: { each: 12 },
 }
 
+/** The kinds that are found by their names. */
+const named: ReadonlySet<BtfKind> = new Set(['struct', 'union', 'enum', 'enum64', 'typedef'])
+
+/** By the kind's number: there are many types, and each is gone through once. Nothing may stand as void. */
+const shapes = btfKinds.map((kind) => (kind === 'void' ? undefined : { fixed: trailing[kind]?.fixed ?? 0, each: trailing[kind]?.each ?? 0, isNamed: named.has(kind) }))
+
 /** Kinds that are only another type by another name, or with a promise. */
 const transparent: ReadonlySet<BtfKind> = new Set(['typedef', 'volatile', 'const', 'restrict', 'type tag'])
 
@@ -71,8 +77,9 @@ export class Btf {
     const types = section(8)
     this.#view = new DataView(types.buffer, types.byteOffset, types.byteLength)
     this.#strings = section(16)
-    this.#offsets = this.#findTypes()
-    this.#byName = this.#indexNames()
+    const found = this.#findTypes()
+    this.#offsets = found.offsets
+    this.#byName = this.#indexNames(found.named)
   }
 
   /** How many types there are. */
@@ -195,26 +202,29 @@ export class Btf {
     return { type: this.resolve(element), bit: Number(index) * this.sizeOf(element) * 8, bits: 0 }
   }
 
-  #findTypes(): number[] {
+  #findTypes(): { readonly offsets: readonly number[]; readonly named: readonly number[] } {
+    const view = this.#view
+    const bytes = view.byteLength
     const offsets = [0]
+    const ids: number[] = []
     let at = 0
-    while (at < this.#view.byteLength) {
-      if (this.#view.byteLength - at < typeBytes) throw corrupt('it ends within a type')
-      const info = this.#view.getUint32(at + 4, true)
-      const kind = btfKinds[(info >>> 24) & 0x1f]
-      if (kind === undefined || kind === 'void') throw corrupt(`type ${offsets.length} is of an unknown kind`)
-      const { fixed = 0, each = 0 } = trailing[kind] ?? {}
+    while (at < bytes) {
+      if (bytes - at < typeBytes) throw corrupt('it ends within a type')
+      const info = view.getUint32(at + 4, true)
+      const number = (info >>> 24) & 0x1f
+      const shape = shapes[number]
+      if (shape === undefined) throw corrupt(`type ${offsets.length} is of an unknown kind`)
+      if (shape.isNamed) ids.push(offsets.length)
       offsets.push(at)
-      at += typeBytes + fixed + each * (info & 0xffff)
+      at += typeBytes + shape.fixed + shape.each * (info & 0xffff)
     }
-    if (at !== this.#view.byteLength) throw corrupt('it ends within a type')
-    return offsets
+    if (at !== bytes) throw corrupt('it ends within a type')
+    return { offsets, named: ids }
   }
 
-  #indexNames(): Map<string, number> {
+  #indexNames(ids: readonly number[]): Map<string, number> {
     const names = new Map<string, number>()
-    for (let id = 1; id < this.#offsets.length; id++) {
-      if (!['struct', 'union', 'enum', 'enum64', 'typedef'].includes(this.#kindOf(id))) continue
+    for (const id of ids) {
       const name = this.#text(this.#view.getUint32(this.#offsetOf(id), true))
       // A structure goes before a typedef of its name.
       const known = names.get(name)

@@ -10,8 +10,8 @@ import { BackdoorsError } from '../errors.js'
 /** A kernel has 100,000 to 400,000. */
 export const mostSymbols = 4_000_000
 const tokens = 256
-/** Half of the slots are free, so that a run of so many is no accident. */
-const mostProbes = 4096
+/** Names of one hash that are looked at: more are no accident. */
+const mostTries = 4096
 /** `KSYM_NAME_LEN`: with the type and its end. */
 const mostNameBytes = 512
 
@@ -57,15 +57,13 @@ function firstPlace(count: number, isTrue: (place: number) => boolean): number {
 
 /**
  * A kernel has some 100,000 symbols, of which a few dozen are asked for: so their names stay as they are packed, and are
- * found by a table of hashes; each is made a string when it is asked for.
+ * found by their hashes, in a row; each is made a string when it is asked for.
  */
 export class Kallsyms {
   readonly #names: PackedNames
   readonly #offsets: DataView
   readonly #relativeBase: bigint
   readonly #absolutePerCpu: boolean
-  /** By hash, open addressing: the number of a symbol, or -1. */
-  readonly #slots: Int32Array
   /** Numbers of the symbols by their addresses, made when first needed. */
   #byAddress: Uint32Array | undefined
   #addresses: BigUint64Array | undefined
@@ -82,11 +80,6 @@ export class Kallsyms {
     this.#names = new PackedNames(tables)
     this.#offsets = new DataView(offsets.buffer, offsets.byteOffset, offsets.byteLength)
     this.#relativeBase = relativeBase
-    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * count))).fill(-1)
-    for (let i = 0; i < count; i++) {
-      const slot = this.#slotOf(this.#names.hashOf(i), (other) => this.#names.areEqual(i, other))
-      if (this.#slots[slot] === -1) this.#slots[slot] = i
-    }
   }
 
   get size(): number {
@@ -95,8 +88,9 @@ export class Kallsyms {
 
   /** The first symbol of this name: static functions of one name stand in many files. */
   find(name: string): KernelSymbol | undefined {
-    const i = this.#slots[this.#slotOf(hashOfName(name), (other) => this.#names.text(other).slice(1) === name)] as number
-    return i === -1 ? undefined : this.#at(i)
+    const hash = hashOfName(name)
+    for (let i = this.#names.next(hash, 0), tries = 0; i >= 0 && tries < mostTries; i = this.#names.next(hash, i + 1), tries++) if (this.#names.text(i).slice(1) === name) return this.#at(i)
+    return undefined
   }
 
   /**
@@ -117,16 +111,6 @@ export class Kallsyms {
 
   *[Symbol.iterator](): Generator<KernelSymbol> {
     for (let i = 0; i < this.size; i++) yield this.#at(i)
-  }
-
-  /** The slot of the symbol that is wanted, or the free one where it would stand. */
-  #slotOf(hash: number, isWanted: (i: number) => boolean): number {
-    const slots = this.#slots
-    for (let slot = hash & (slots.length - 1), probes = 0; probes < mostProbes; probes++, slot = (slot + 1) & (slots.length - 1)) {
-      const i = slots[slot] as number
-      if (i === -1 || (this.#names.hashOf(i) === hash && isWanted(i))) return slot
-    }
-    throw corrupt(`${mostProbes} symbols have names of one hash`)
   }
 
   #addressOf(i: number): bigint {
@@ -164,6 +148,7 @@ class PackedNames {
   readonly count: number
   readonly #names: Uint8Array
   readonly #tokens: readonly Uint8Array[]
+  readonly #texts: readonly string[]
   /** Where the tokens of each name begin, and end. */
   readonly #starts: Uint32Array
   readonly #ends: Uint32Array
@@ -175,6 +160,7 @@ class PackedNames {
     this.count = count
     this.#names = names
     this.#tokens = unpackTokens(tokenTable, tokenIndex)
+    this.#texts = this.#tokens.map((token) => Buffer.from(token).toString('latin1'))
     this.#starts = new Uint32Array(count)
     this.#ends = new Uint32Array(count)
     this.#hashes = new Int32Array(count)
@@ -189,19 +175,15 @@ class PackedNames {
     }
   }
 
-  hashOf(i: number): number {
-    return this.#hashes[i] as number
-  }
-
-  /** Of two names of one hash, without their types. */
-  areEqual(a: number, b: number): boolean {
-    return this.text(a).slice(1) === this.text(b).slice(1)
+  /** The next symbol from `from` on whose name has this hash; -1 where there is none. */
+  next(hash: number, from: number): number {
+    return this.#hashes.indexOf(hash, from)
   }
 
   /** With its type. */
   text(i: number): string {
     let text = ''
-    for (let at = this.#starts[i] as number; at < (this.#ends[i] as number); at++) text += Buffer.from(this.#tokens[this.#names[at] as number] as Uint8Array).toString('latin1')
+    for (let at = this.#starts[i] as number; at < (this.#ends[i] as number); at++) text += this.#texts[this.#names[at] as number] as string
     return text
   }
 

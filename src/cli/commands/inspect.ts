@@ -57,8 +57,8 @@ async function inspect(words: readonly string[], options: InspectOptions, output
     const { result: answer, cost } = await measure(() => read(image, { ...options, ...(pid === undefined ? {} : { pid }) }))
     const { fields, lines, faults, isEmpty } = answer
     const source = node === undefined ? { memory: options.memory } : { node }
-    if (options.json) output.json({ ...source, view, release: image.note.osRelease, ...fields, faults: faultsOf(faults), cost: { ...cost, learning } })
-    else for (const line of lines) output.line(line)
+    if (options.json) output.json({ ...source, view, release: image.note.osRelease, ...fields(), faults: faultsOf(faults), cost: { ...cost, learning } })
+    else for (const line of lines()) output.line(line)
     warn(faults, output)
     output.note(costLine(cost, learning))
     if (isEmpty) output.exitCode = exitCodes.failed

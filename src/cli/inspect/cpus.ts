@@ -1,7 +1,8 @@
 /** `inspect NODE cpus`: a line as of `uptime`, and what each CPU ran. */
 import type { KernelImage } from '../../kernel/kernel-image.js'
 import { attempt } from '../../kernel/walks.js'
-import { cpuTimes, readCpus, readUptime, type Cpu, type Uptime } from '../../kernel/views/index.js'
+import { cpuTimes, readCpus, type Cpu } from '../../kernel/views/cpus.js'
+import { readUptime, type Uptime } from '../../kernel/views/uptime.js'
 import { columns, number, word } from './text.js'
 import { count, secondsOf, type Answer } from './view.js'
 
@@ -9,8 +10,8 @@ export async function inspectCpus(image: KernelImage): Promise<Answer> {
   const { cpus, faults: missing } = await readCpus(image)
   const faults = [...missing]
   const uptime = await attempt(faults, () => readUptime(image))
-  const lines = columns(head, cpus.map(rowOf))
-  return { lines: uptime ? [lineOf(uptime), ...lines] : lines, fields: { uptime: uptime && uptimeOf(uptime), cpus: cpus.map(fieldsOf) }, faults, isEmpty: cpus.length === 0 }
+  const lines = (): string[] => [...(uptime ? [lineOf(uptime)] : []), ...columns(head, cpus.map(rowOf))]
+  return { lines, fields: () => ({ uptime: uptime && uptimeOf(uptime), cpus: cpus.map(fieldsOf) }), faults, isEmpty: cpus.length === 0 }
 }
 
 function lineOf({ uptimeSeconds, time, load }: Uptime): string {

@@ -1,6 +1,6 @@
 /** `inspect NODE mem`: as `free` prints it, and then each number as `/proc/meminfo` has it. */
 import type { KernelImage } from '../../kernel/kernel-image.js'
-import { readMemoryUse, type MemoryItem, type MemoryUse } from '../../kernel/views/index.js'
+import { readMemoryUse, type MemoryItem, type MemoryUse } from '../../kernel/views/memory-use.js'
 import { columns, number, word } from './text.js'
 import type { Answer } from './view.js'
 
@@ -8,7 +8,7 @@ export async function inspectMemory(image: KernelImage): Promise<Answer> {
   const { bytes, faults } = await readMemoryUse(image)
   const known = items.flatMap((name): [MemoryItem, number][] => (bytes[name] === undefined ? [] : [[name, bytes[name]]]))
   const details = known.map(([name, value]) => `${`${name}:`.padEnd(16)}${String(kib(value)).padStart(8)} kB`)
-  return { lines: [...free(bytes), '', ...details], fields: { bytes }, faults, isEmpty: known.length === 0 }
+  return { lines: () => [...free(bytes), '', ...details], fields: () => ({ bytes }), faults, isEmpty: known.length === 0 }
 }
 
 /** In the order of /proc/meminfo. */

@@ -1,13 +1,13 @@
 /** `inspect NODE panic`: why, where, in which task, and what the kernel said of it. */
 import type { KernelImage } from '../../kernel/kernel-image.js'
-import { readPanic, type Panic } from '../../kernel/views/index.js'
+import { readPanic, type Panic } from '../../kernel/views/panic.js'
 import { printable } from './text.js'
 import type { Answer } from './view.js'
 
 export async function inspectPanic(image: KernelImage): Promise<Answer> {
   const { faults, ...panic } = await readPanic(image)
   const oops = panic.oops.length === 0 ? [] : ['', ...panic.oops]
-  return { lines: [...summaryOf(panic), ...oops].map(printable), fields: panic, faults, isEmpty: false }
+  return { lines: () => [...summaryOf(panic), ...oops].map(printable), fields: () => panic, faults, isEmpty: false }
 }
 
 function summaryOf({ panicCpu, reason, task, onlineCpus, stoppedCpus, isPanicked }: Omit<Panic, 'faults'>): string[] {

@@ -2,7 +2,8 @@
 import { isBackdoorsError, type BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../../kernel/kernel-image.js'
 import { attempt } from '../../kernel/walks.js'
-import { readTasks, unwindTasks, type KernelStack, type Task } from '../../kernel/views/index.js'
+import { unwindTasks, type KernelStack } from '../../kernel/views/stack.js'
+import { readTasks, type Task } from '../../kernel/views/tasks.js'
 import { columns, number, printable, word } from './text.js'
 import { count, secondsOf, type Answer, type ViewOptions } from './view.js'
 
@@ -11,9 +12,11 @@ export async function inspectTasks(image: KernelImage, { threads = false, stacks
   const faults = [...missing]
   const unwound = stacks ? await attempt(faults, () => unwindTasks(image, tasks)) : undefined
   for (const stack of unwound ?? []) if (isBackdoorsError(stack)) faults.push(stack)
-  const [head, ...rows] = columns(headOf(threads), tasks.map((task) => rowOf(task, threads)))
-  const lines = rows.flatMap((row, i) => [row, ...stackLines(unwound?.[i])])
-  return { lines: [head as string, ...lines], fields: { tasks: tasks.map((task, i) => fieldsOf(task, unwound?.[i])) }, faults, isEmpty: tasks.length === 0 }
+  const lines = (): string[] => {
+    const [head, ...rows] = columns(headOf(threads), tasks.map((task) => rowOf(task, threads)))
+    return [head as string, ...rows.flatMap((row, i) => [row, ...stackLines(unwound?.[i])])]
+  }
+  return { lines, fields: () => ({ tasks: tasks.map((task, i) => fieldsOf(task, unwound?.[i])) }), faults, isEmpty: tasks.length === 0 }
 }
 
 /** Sizes are KiB, as of `ps`; START is seconds after the machine's. */

@@ -8,7 +8,7 @@ export async function inspectSockets(image: KernelImage, { processes = false }: 
   const { sockets, faults } = await readSockets(image, { owners: processes })
   const head = [word('Netid'), word('State'), number('Recv-Q'), number('Send-Q'), number('Local Address:Port'), number('Peer Address:Port'), ...(processes ? [word('Process')] : [])]
   const isEmpty = sockets.length === 0 && faults.length > 0
-  return { lines: columns(head, sockets.map(rowOf)), fields: { sockets: sockets.map(fieldsOf) }, faults, isEmpty }
+  return { lines: () => columns(head, sockets.map(rowOf)), fields: () => ({ sockets: sockets.map(fieldsOf) }), faults, isEmpty }
 }
 
 function rowOf(socket: Socket): (string | number | undefined)[] {

@@ -11,9 +11,9 @@ export interface ViewOptions {
 
 export interface Answer {
   /** For people, as the tool of the same purpose prints it. What strangers wrote is made printable. */
-  readonly lines: readonly string[]
+  readonly lines: () => readonly string[]
   /** For machines: addresses are `bigint`, counts are not. */
-  readonly fields: Readonly<Record<string, unknown>>
+  readonly fields: () => Readonly<Record<string, unknown>>
   readonly faults: readonly BackdoorsError[]
   /** Nothing at all could be read. */
   readonly isEmpty: boolean

@@ -26,9 +26,14 @@ export interface SocketType {
   readonly whole: Selection
   /** What all begin with, those too that only wait or are not yet whole. */
   readonly start: Selection
-  /** Where a member of `sock_common` stands in it. */
-  readonly common: (member: string) => string
+  /** Paths of the members of `sock_common` in it. */
+  readonly common: Readonly<Record<CommonMember, string>>
 }
+
+const commonMembers = ['skc_daddr', 'skc_rcv_saddr', 'skc_dport', 'skc_num', 'skc_family', 'skc_state', 'skc_bound_dev_if', 'skc_nulls_node.next', 'skc_node.next'] as const
+/** Left out of a kernel that was built without IPv6, or without namespaces. */
+const optionalCommonMembers = ['skc_v6_daddr', 'skc_v6_rcv_saddr', 'skc_ipv6only', 'skc_net.net'] as const
+type CommonMember = (typeof commonMembers)[number] | (typeof optionalCommonMembers)[number]
 
 /**
  * @param structure of the protocol
@@ -37,10 +42,8 @@ export interface SocketType {
  * @throws BackdoorsError KERNEL_UNSUPPORTED
  */
 export function selectSockets(image: KernelImage, structure: string, sock: string, members: readonly string[], optional: readonly string[] = []): SocketType {
-  const common = (member: string): string => `${sock}.__sk_common.${member}`
-  const start = ['skc_daddr', 'skc_rcv_saddr', 'skc_dport', 'skc_num', 'skc_family', 'skc_state', 'skc_bound_dev_if', 'skc_nulls_node.next', 'skc_node.next'].map(common)
-  // Left out of a kernel that was built without IPv6, or without namespaces.
-  const startOptional = ['skc_v6_daddr', 'skc_v6_rcv_saddr', 'skc_ipv6only', 'skc_net.net'].map(common)
+  const common = Object.fromEntries([...commonMembers, ...optionalCommonMembers].map((member) => [member, `${sock}.__sk_common.${member}`])) as Record<CommonMember, string>
+  const [start, startOptional] = [commonMembers.map((member) => common[member]), optionalCommonMembers.map((member) => common[member])]
   return {
     whole: new Selection(image.types, structure, [...start, ...members], [...startOptional, ...optional]),
     start: new Selection(image.types, structure, start, startOptional),
@@ -92,7 +95,7 @@ function strideOf(image: KernelImage, bucket: string, first: string): { stride: 
   return { stride: image.types.sizeOf(image.types.find(bucket)?.id ?? 0), first: selection.offsetOf(first) }
 }
 
-async function readChains(image: KernelImage, tables: readonly Table[], { type, node, faults }: { type: SocketType; node: string; faults: Faults }): Promise<KernelObject[]> {
+async function readChains(image: KernelImage, tables: readonly Table[], { type, node, faults }: { type: SocketType; node: 'skc_nulls_node.next' | 'skc_node.next'; faults: Faults }): Promise<KernelObject[]> {
   const sound = tables.filter((table) => {
     if (table.buckets <= mostBuckets && table.buckets > 0 && table.stride > 0) return true
     faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `A hash table of ${image.peer} at 0x${table.address.toString(16)} claims ${table.buckets} buckets.`, { peer: image.peer, address: table.address }))
@@ -103,7 +106,7 @@ async function readChains(image: KernelImage, tables: readonly Table[], { type, 
     const [pieces] = await readPieces(image.memory, [{ address, length: buckets * stride }], faults)
     for (const word of pieces?.words(first, stride) ?? []) firsts.push(word)
   }
-  const next = type.common(node)
+  const next = type.common[node]
   return await walkChains(image, {
     firsts, nodeOffset: BigInt(type.start.offsetOf(next)), next, faults,
     // An odd pointer ends a chain, and says whose it is (hlist_nulls).

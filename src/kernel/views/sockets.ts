@@ -64,11 +64,11 @@ export async function readSockets(image: KernelImage, { owners = false }: Socket
   const isWhole = (type: SocketType) => (socket: KernelObject) => isSound(image, socket, type, faults)
   const tcp = (await readTcpSockets(image, tcpType, faults)).filter(isWhole(tcpType))
   const udp = (await readUdpSockets(image, udpType, faults)).filter(isWhole(udpType))
-  const waits = await readWaiting(image, tcp.filter((socket) => socket.number(tcpType.common('skc_state')) === timeWait), faults)
+  const waits = await readWaiting(image, tcp.filter((socket) => socket.number(tcpType.common.skc_state) === timeWait), faults)
   const found = [
     ...udp.map((socket): Found => ({ protocol: 'udp', ...commonOf(socket, udpType), ...udpDetail(socket) })),
     ...tcp.flatMap((socket): Found[] => {
-      const detail = tcpDetail(socket, tcpType.common('skc_state'), waits)
+      const detail = tcpDetail(socket, tcpType.common.skc_state, waits)
       return detail ? [{ protocol: 'tcp', ...commonOf(socket, tcpType), ...detail }] : []
     }),
   ]
@@ -90,8 +90,8 @@ const selectUdp = (image: KernelImage): SocketType => selectSockets(image, 'udp_
 const isShort = (state: number): boolean => state === timeWait || state === newSynReceived
 
 function isSound(image: KernelImage, socket: KernelObject, { whole, common }: SocketType, faults: Faults): boolean {
-  const state = socket.number(common('skc_state'))
-  const isKnown = families[socket.number(common('skc_family'))] !== undefined && socketState(state) !== undefined
+  const state = socket.number(common.skc_state)
+  const isKnown = families[socket.number(common.skc_family)] !== undefined && socketState(state) !== undefined
   const { peer } = image
   const about = { peer, address: socket.address }
   if (!isKnown) faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `What stands at 0x${socket.address.toString(16)} of ${peer} is no socket of IPv4 or IPv6.`, { ...about, field: 'sock_common.skc_family' }))
@@ -104,17 +104,17 @@ type Common = Pick<Socket, 'address' | 'local' | 'remote' | 'family' | 'isIpv6On
 
 function commonOf(socket: KernelObject, { common }: SocketType): Common {
   const { selection, address } = socket
-  const [six, remoteSix, only, namespace] = [common('skc_v6_rcv_saddr'), common('skc_v6_daddr'), common('skc_ipv6only'), common('skc_net.net')]
-  const isIpv6 = families[socket.number(common('skc_family'))] === 'ipv6' && selection.has(six) && selection.has(remoteSix)
-  const port = socket.number(common('skc_dport'))
+  const [six, remoteSix, only, namespace] = [common.skc_v6_rcv_saddr, common.skc_v6_daddr, common.skc_ipv6only, common['skc_net.net']]
+  const isIpv6 = families[socket.number(common.skc_family)] === 'ipv6' && selection.has(six) && selection.has(remoteSix)
+  const port = socket.number(common.skc_dport)
   return {
     address,
-    local: { address: isIpv6 ? ipv6Text(socket.bytes(six)) : ipv4Text(socket.bytes(common('skc_rcv_saddr'))), port: socket.number(common('skc_num')) },
+    local: { address: isIpv6 ? ipv6Text(socket.bytes(six)) : ipv4Text(socket.bytes(common.skc_rcv_saddr)), port: socket.number(common.skc_num) },
     // As it is on the wire: the other byte first.
-    remote: { address: isIpv6 ? ipv6Text(socket.bytes(remoteSix)) : ipv4Text(socket.bytes(common('skc_daddr'))), port: ((port & 0xff) << 8) | (port >> 8) },
+    remote: { address: isIpv6 ? ipv6Text(socket.bytes(remoteSix)) : ipv4Text(socket.bytes(common.skc_daddr)), port: ((port & 0xff) << 8) | (port >> 8) },
     family: isIpv6 ? 'ipv6' : 'ipv4',
     isIpv6Only: isIpv6 && selection.has(only) && socket.number(only) !== 0,
-    interface: socket.signedNumber(common('skc_bound_dev_if')),
+    interface: socket.signedNumber(common.skc_bound_dev_if),
     namespace: selection.has(namespace) ? socket.pointer(namespace) : undefined,
   }
 }
