@@ -23,8 +23,6 @@ export const rigTimes = { intervalMs: 50, osDeadlineMs: 3000, serverDeadlineMs: 
 
 /** 4.096 µs × 2^16, 268 ms: an emulated machine answers reads by its processor, when that has time for it. */
 const answerTimeout = 16
-/** READs of 64 KiB, in packets of 1 KiB, that a guest's network card takes at once: it has 256 places. What is lost costs an answer time-out. */
-const readsOutstanding = 4
 /** Of a long read several packets may be lost, and each costs an answer time-out. */
 const readTimeoutMs = 10_000
 
@@ -119,7 +117,7 @@ export const rigConfig = (node: string, watched: number): DaemonConfigInput => (
 })
 
 export const overVerbs = (node: string, { ip }: Guest, keys: string): Pick<DaemonConfigInput, 'fabric' | 'verbs' | 'keys' | 'listen'> => ({
-  fabric: 'verbs', verbs: { device: 'rxe0', timeoutMs: readTimeoutMs, queuePairs: { timeout: answerTimeout, maxRdAtomic: readsOutstanding } }, keys: join(keys, 'nodes', node), listen: { host: ip, port: daemonPort },
+  fabric: 'verbs', verbs: { device: 'rxe0', timeoutMs: readTimeoutMs, queuePairs: { timeout: answerTimeout } }, keys: join(keys, 'nodes', node), listen: { host: ip, port: daemonPort },
 })
 
 /** Makes the cluster's authority, and a certificate for each name. @returns their folder */

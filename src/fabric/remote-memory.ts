@@ -108,6 +108,10 @@ export interface ReadableMemory {
   read(offset: number, length: number): Promise<Uint8Array>
   /** Like `read`, for many ranges under as few doorbells as the queue's depth allows. */
   readMany(ranges: readonly MemoryRange[]): Promise<Uint8Array[]>
+  /** Where it costs less than `readMany`: the ranges' bytes, one after another, into memory of the caller's; see `readInto`. */
+  readInto?(ranges: readonly MemoryRange[], target: Uint8Array): Promise<void>
+  /** Where it costs less than `readMany`: the bytes are the reader's own, and lent; see `readLent`. */
+  readLent?<T>(ranges: readonly MemoryRange[], use: (bytes: readonly Uint8Array[]) => Promise<T>): Promise<T>
 }
 
 export interface RemoteMemory extends ReadableMemory {

@@ -1,5 +1,6 @@
 /** A machine's physical memory, by physical addresses, over whatever memory its RAM is lent as. */
 import { BackdoorsError } from '../errors.js'
+import { readLent } from '../fabric/bulk-reads.js'
 import type { MemoryRange, ReadableMemory } from '../fabric/remote-memory.js'
 import { readMerged } from './merged-reads.js'
 
@@ -66,6 +67,18 @@ export class PhysicalMemory {
       const found = read.slice(next, (next += parts.length))
       return found.length === 1 ? (found[0] as Uint8Array) : joined(found)
     })
+  }
+
+  /**
+   * Reads ranges that each lie in one span, and lends their bytes until `use` has settled; for much memory.
+   * @throws as `readMany`, and what `use` throws
+   */
+  async readLent<T>(ranges: readonly PhysicalRange[], use: (bytes: readonly Uint8Array[]) => Promise<T>): Promise<T> {
+    const pieces = ranges.map((range) => this.locate(range))
+    if (pieces.some((parts) => parts?.length !== 1)) return await use(await this.readMany(ranges))
+    this.cost.operations += ranges.length
+    for (const { length } of ranges) this.cost.bytes += length
+    return await readLent(this.memory, pieces.flat() as MemoryRange[], use)
   }
 
   /** Where a range lies in the lent memory: in several pieces where it crosses spans. @returns undefined where there is a hole */

@@ -3,14 +3,17 @@ import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { asBackdoorsError, BackdoorsError } from '../../errors.js'
+import { memoryAddon } from '../../native/load.js'
+import type { SharedMemory } from '../../native/memory.js'
+import { readInto } from '../bulk-reads.js'
 import { FrameDecoder } from '../enrollment/framing.js'
 import type { ReadableMemory } from '../remote-memory.js'
-import { decodeRanges, jsonFrame, mostRequestBytes, relayHello, statuses, type RelayWelcome } from './relay-protocol.js'
+import { decodeBatch, jsonFrame, mostRequestBytes, relayHello, slotBytes, statuses, windowSlots, type Batch, type RelayWelcome } from './relay-protocol.js'
 
 /** Batches of one connection that are read at a time; more wait unread in the socket. */
 const mostUnderWay = 4
 
-export interface RelayedSource extends Omit<RelayWelcome, 'peer' | 'length'> {
+export interface RelayedSource extends Omit<RelayWelcome, 'peer' | 'length' | 'window'> {
   readonly memory: ReadableMemory
 }
 
@@ -53,7 +56,10 @@ export class RelayServer {
     const connection = new RelayConnection(socket, find)
     this.#sockets.add(socket)
     socket.on('error', (error) => log.debug({ err: error }, 'a connection to the memory relay failed'))
-    socket.once('close', () => this.#sockets.delete(socket))
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      connection.close()
+    })
     socket.on('data', (piece: Buffer) => connection.take(piece))
   }
 }
@@ -63,6 +69,8 @@ class RelayConnection {
   readonly #find: RelayServerOptions['find']
   readonly #decoder = new FrameDecoder(mostRequestBytes)
   #memory: ReadableMemory | undefined
+  #window: SharedMemory | undefined
+  #isClosed = false
   #underWay = 0
   #answered: Promise<unknown> = Promise.resolve()
 
@@ -76,7 +84,14 @@ class RelayConnection {
     this.#drain()
   }
 
+  /** What is being read into the window still has it until then. */
+  close(): void {
+    this.#isClosed = true
+    if (this.#underWay === 0) this.#window?.close()
+  }
+
   #drain(): void {
+    if (this.#isClosed) return this.close()
     try {
       while (this.#underWay < mostUnderWay) {
         const request = this.#decoder.next()
@@ -96,14 +111,16 @@ class RelayConnection {
     if (!parsed.success) throw new BackdoorsError('PROTOCOL_ERROR', 'The first frame has to name a memory.')
     const { memory, ...rest } = this.#find(parsed.data.memory)
     this.#memory = memory
-    this.#socket.write(jsonFrame({ peer: memory.peer, length: memory.length, ...rest }))
+    this.#window = parsed.data.window ? openWindow() : undefined
+    const window = this.#window ? `/proc/${process.pid}/fd/${this.#window.fd}` : null
+    this.#socket.write(jsonFrame({ peer: memory.peer, length: memory.length, ...rest, window } satisfies RelayWelcome))
   }
 
   /** Batches are read side by side, and answered in order. */
   #start(memory: ReadableMemory, request: Buffer): void {
-    const ranges = decodeRanges(request)
+    const batch = decodeBatch(request)
     this.#underWay += 1
-    const read = memory.readMany(ranges).then(
+    const read = this.#read(memory, batch).then(
       (found) => answerFrame(statuses.ok, found),
       (error: unknown) => answerFrame(statuses.failed, [Buffer.from(JSON.stringify(describe(error)))]),
     )
@@ -114,6 +131,24 @@ class RelayConnection {
       this.#underWay -= 1
       this.#drain()
     })
+  }
+
+  /** @returns what the answer has to bring: nothing, where it was read into the window */
+  async #read(memory: ReadableMemory, { ranges, slot }: Batch): Promise<readonly Uint8Array[]> {
+    if (slot === undefined) return await memory.readMany(ranges)
+    if (this.#window === undefined) throw new BackdoorsError('PROTOCOL_ERROR', 'A batch names a slot, and there is no window.')
+    await readInto(memory, ranges, new Uint8Array(this.#window.buffer, slot * slotBytes, slotBytes))
+    return []
+  }
+}
+
+/** It goes with its descriptors; a client that cannot be given one is answered by the connection. */
+function openWindow(): SharedMemory | undefined {
+  const { SharedMemory } = memoryAddon()
+  try {
+    return new SharedMemory({ path: 'backdoors-relay', memfd: true, create: true, length: windowSlots * slotBytes })
+  } catch {
+    return undefined
   }
 }
 

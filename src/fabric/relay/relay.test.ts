@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,8 +6,9 @@ import { once } from 'node:events'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { BackdoorsError } from '../../errors.js'
+import { FrameDecoder } from '../enrollment/framing.js'
 import type { MemoryRange, ReadableMemory } from '../remote-memory.js'
-import { frame, jsonFrame, mostBatchBytes, mostRequestBytes } from './relay-protocol.js'
+import { encodeBatch, frame, jsonFrame, mostBatchBytes, mostRequestBytes, slotBytes, windowSlots } from './relay-protocol.js'
 import { RelayServer } from './relay-server.js'
 import { RelayedMemory } from './relayed-memory.js'
 
@@ -90,6 +91,45 @@ it('hands on what reading throws, and reads on', async () => {
   await memory.close()
 })
 
+it('lends what is read, by a window, in batches of any size, many at a time', async () => {
+  const memory = await RelayedMemory.connect(path, 'b')
+  const seen: number[] = []
+  const lengths = [1, 7, slotBytes - 8, slotBytes + 1]
+  await Promise.all(Array.from({ length: 3 * windowSlots }, async (_, i) => {
+    const ranges = [{ offset: i * 1000, length: lengths[i % lengths.length]! }, { offset: i, length: 8 }]
+    await memory.readLent(ranges, async (bytes) => {
+      const check = (): void => expect(bytes.map((each) => [each.length, each[0], each.at(-1)])).toEqual(ranges.map(({ offset, length: count }) => [count, byteAt(offset), byteAt(offset + count - 1)]))
+      check()
+      // Others are read meanwhile, and not into this slot.
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      check()
+      seen.push(i)
+    })
+  }))
+  expect(seen).toHaveLength(3 * windowSlots)
+  await memory.close()
+  await expect(memory.readLent([{ offset: 0, length: 8 }], () => Promise.resolve())).rejects.toMatchObject({ code: 'CLOSED' })
+})
+
+it('lends again what reading, or its user, failed with', async () => {
+  const memory = await RelayedMemory.connect(path, 'b')
+  for (let i = 0; i < 2 * windowSlots; i++) {
+    await expect(memory.readLent([{ offset: length, length: 1 }], () => Promise.resolve())).rejects.toMatchObject({ code: 'OUT_OF_RANGE' })
+    await expect(memory.readLent([{ offset: 0, length: 1 }], () => Promise.reject(new Error('mine')))).rejects.toThrow('mine')
+  }
+  expect(await memory.readLent([{ offset: 3, length: 1 }], ([bytes]) => Promise.resolve(bytes?.[0]))).toBe(byteAt(3))
+  await memory.close()
+})
+
+it('gives its window back with the connection', async () => {
+  const open = (): number => readdirSync('/proc/self/fd').filter((fd) => { try { return readlinkSync(`/proc/self/fd/${fd}`).includes('backdoors-relay') } catch { return false } }).length
+  const memory = await RelayedMemory.connect(path, 'b')
+  // The server's and the client's: both are this process.
+  expect(open()).toBe(2)
+  await memory.close()
+  while (open() > 0) await new Promise(setImmediate)
+})
+
 it('says whom it does not know, and that nobody listens', async () => {
   await expect(RelayedMemory.connect(path, 'c')).rejects.toMatchObject({ code: 'PEER_UNKNOWN', message: 'no c here' })
   await expect(RelayedMemory.connect(join(folder, 'nobody'), 'b')).rejects.toMatchObject({ code: 'DAEMON_UNAVAILABLE' })
@@ -107,13 +147,29 @@ it('is for this user alone', () => {
   expect(statSync(path).mode & 0o777).toBe(0o600)
 })
 
+it('refuses a slot to who has asked for no window, and serves on', async () => {
+  const socket = connect(path)
+  const decoder = new FrameDecoder(1 << 20)
+  const answers: string[] = []
+  socket.write(jsonFrame({ memory: 'b' }))
+  for (const slot of [0, undefined]) socket.write(frame(encodeBatch({ ranges: [{ offset: 0, length: 1 }], slot })))
+  for await (const piece of socket) {
+    decoder.push(piece as Buffer)
+    for (let answer = decoder.next(); answer; answer = decoder.next()) answers.push(answer.toString('latin1'))
+    if (answers.length === 3) break
+  }
+  expect(answers).toEqual([expect.stringContaining('"window":null'), expect.stringContaining('PROTOCOL_ERROR'), `\0${String.fromCharCode(byteAt(0))}`])
+})
+
 it.each([
   ['no JSON', [frame(Buffer.from('nonsense'))]],
   ['no memory named', [jsonFrame({ memory: '' })]],
   ['an empty frame', [Buffer.from([0, 0, 0, 0])]],
   ['a frame that is too long', [(() => { const head = Buffer.alloc(4); head.writeUInt32BE(mostRequestBytes + 1); return head })()]],
   ['a batch of no whole ranges', [jsonFrame({ memory: 'b' }), frame(Buffer.alloc(13))]],
-  ['a batch of too many bytes', [jsonFrame({ memory: 'b' }), frame((() => { const range = Buffer.alloc(12); range.writeUInt32LE(0xffff_ffff, 8); return range })())]],
+  ['a batch of too many bytes', [jsonFrame({ memory: 'b' }), frame(encodeBatch({ ranges: [{ offset: 0, length: 0xffff_ffff }], slot: undefined }))]],
+  ['a batch of more than a slot has', [jsonFrame({ memory: 'b', window: true }), frame(encodeBatch({ ranges: [{ offset: 0, length: slotBytes + 1 }], slot: 0 }))]],
+  ['a batch for a slot that is none', [jsonFrame({ memory: 'b', window: true }), frame(encodeBatch({ ranges: [{ offset: 0, length: 1 }], slot: windowSlots }))]],
 ])('ends a connection that sends %s, and serves on', async (_, frames) => {
   const socket = connect(path)
   let answered = ''

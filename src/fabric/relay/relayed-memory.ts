@@ -2,8 +2,10 @@
 import { connect, type Socket } from 'node:net'
 import { asBackdoorsError, BackdoorsError } from '../../errors.js'
 import { FrameDecoder } from '../enrollment/framing.js'
+import { memoryAddon } from '../../native/load.js'
+import type { SharedMemory } from '../../native/memory.js'
 import type { MemoryRange, ReadableMemory } from '../remote-memory.js'
-import { encodeRanges, errorOf, frame, jsonFrame, mostAnswerBytes, mostBatchBytes, mostRanges, relayAnswer, relayError, statuses, type RelayWelcome } from './relay-protocol.js'
+import { encodeBatch, errorOf, frame, jsonFrame, mostAnswerBytes, mostBatchBytes, mostRanges, relayAnswer, relayError, slotBytes, statuses, windowSlots, type RelayWelcome } from './relay-protocol.js'
 
 const silenceMs = 60_000
 
@@ -19,13 +21,17 @@ export class RelayedMemory implements ReadableMemory {
   /** Where the kernel's notes may be found: hints. */
   readonly notes: readonly number[]
   readonly #stream: FrameStream
+  readonly #window: SharedMemory | undefined
+  readonly #freeSlots = Array.from({ length: windowSlots }, (_, slot) => slot)
+  readonly #waitingForSlot: ((slot: number) => void)[] = []
 
-  private constructor({ peer, length, map, notes }: RelayWelcome, stream: FrameStream) {
+  private constructor({ peer, length, map, notes, window }: RelayWelcome, stream: FrameStream) {
     this.peer = peer
     this.length = length
     this.map = map
     this.notes = notes
     this.#stream = stream
+    this.#window = window === null ? undefined : openWindow(window)
   }
 
   /**
@@ -36,7 +42,7 @@ export class RelayedMemory implements ReadableMemory {
   static async connect(path: string, memory: string): Promise<RelayedMemory> {
     const stream = new FrameStream(connect(path), path)
     try {
-      const text = await stream.ask(jsonFrame({ memory }))
+      const text = await stream.ask(jsonFrame({ memory, window: true }))
       const answer = relayAnswer.safeParse(jsonOf(text))
       if (!answer.success) throw new BackdoorsError('PROTOCOL_ERROR', `The answer from ${path} is not valid.`, { path })
       if ('error' in answer.data) throw errorOf(answer.data.error)
@@ -53,13 +59,42 @@ export class RelayedMemory implements ReadableMemory {
 
   async readMany(ranges: readonly MemoryRange[]): Promise<Uint8Array[]> {
     const batches = batchesOf(ranges)
-    const answers = await Promise.all(batches.map(async (batch) => contentOf(await this.#stream.ask(frame(encodeRanges(batch))), batch)))
+    const answers = await Promise.all(batches.map(async (batch) => contentOf(await this.#stream.ask(frame(encodeBatch({ ranges: batch, slot: undefined }))), batch)))
     return joinParts(ranges, answers.flat())
+  }
+
+  /** By the window, where the ranges fit into a slot of it. */
+  async readLent<T>(ranges: readonly MemoryRange[], use: (bytes: readonly Uint8Array[]) => Promise<T>): Promise<T> {
+    const total = ranges.reduce((sum, { length }) => sum + length, 0)
+    if (this.#window === undefined || total > slotBytes || ranges.length > mostRanges || ranges.length === 0) return await use(await this.readMany(ranges))
+    const slot = this.#freeSlots.pop() ?? (await new Promise<number>((resolve) => this.#waitingForSlot.push(resolve)))
+    try {
+      const answer = await this.#stream.ask(frame(encodeBatch({ ranges, slot })))
+      contentOf(answer, [])
+      let at = slot * slotBytes
+      const { buffer } = this.#window
+      return await use(ranges.map(({ length }) => new Uint8Array(buffer, (at += length) - length, length)))
+    } finally {
+      const next = this.#waitingForSlot.shift()
+      if (next) next(slot)
+      else this.#freeSlots.push(slot)
+    }
   }
 
   close(): Promise<void> {
     this.#stream.close()
+    this.#window?.close()
     return Promise.resolve()
+  }
+}
+
+/** Of another user's daemon it cannot be opened; then everything comes by the connection. */
+function openWindow(path: string): SharedMemory | undefined {
+  const { SharedMemory } = memoryAddon()
+  try {
+    return new SharedMemory({ path, writable: false, length: windowSlots * slotBytes })
+  } catch {
+    return undefined
   }
 }
 

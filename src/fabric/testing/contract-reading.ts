@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../mock/random.js'
+import { readInto, readLent } from '../bulk-reads.js'
 import type { MemoryRange } from '../remote-memory.js'
 import { contractMemoryBytes, expectRejection, expectThrow, type MemoryFixture, settle } from './memory-fixture.js'
 
@@ -65,6 +66,21 @@ export function describeReading(current: () => MemoryFixture): void {
         ranges.forEach((range, index) => expect(isEqual(read[index] as Uint8Array, expectedBytes(fixture, range))).toBe(true))
       })
       await fc.assert(property, { numRuns: 50 })
+    })
+
+    it('puts the bytes of many ranges one after another into memory of the caller\'s, or lends them', async () => {
+      const fixture = current()
+      fillRandomly(fixture, 6)
+      // Whole words, as bulk reads ask for them, and any.
+      const words = anyRange.map(({ offset, length }) => ({ offset, length: Math.max(8, length - (length % 8)) })).filter(({ offset, length }) => offset + length <= end)
+      const property = fc.asyncProperty(fc.oneof(fc.array(anyRange, { minLength: 1, maxLength: 20 }), fc.array(words, { minLength: 1, maxLength: 20 })), async (ranges) => {
+        const expected = Buffer.concat(ranges.map((range) => expectedBytes(fixture, range)))
+        const target = new Uint8Array(expected.length + 8)
+        await settle(fixture, readInto(fixture.memory, ranges, target))
+        expect(isEqual(target.subarray(0, expected.length), expected) && target.subarray(expected.length).every((byte) => byte === 0)).toBe(true)
+        expect(isEqual(await settle(fixture, readLent(fixture.memory, ranges, (bytes) => Promise.resolve(Buffer.concat(bytes)))), expected)).toBe(true)
+      })
+      await fc.assert(property, { numRuns: 30 })
     })
 
     it('gives the first and the last byte, and the whole memory', async () => {

@@ -138,6 +138,16 @@ export class VerbsMemory implements RemoteMemory {
     return { source: [target.batch], cells, intervalUs, unreachableAfterUs, close: () => closeTarget(target) }
   }
 
+  async readInto(ranges: readonly MemoryRange[], target: Uint8Array): Promise<void> {
+    this.#checkOpen()
+    const { rounds, starts } = roundsOf(this.#map, ranges, roundLimits)
+    let end = 0
+    const isTight = ranges.every(({ length }, i) => starts[i] === (end += length) - length)
+    if (isTight) return await settleAll(rounds.map((round) => this.#readRound(round, target)))
+    end = 0
+    for (const bytes of await this.#readInRounds(ranges)) target.set(bytes, (end += bytes.length) - bytes.length)
+  }
+
   async #readInRounds(ranges: readonly MemoryRange[]): Promise<Uint8Array[]> {
     const { rounds, length, starts } = roundsOf(this.#map, ranges, roundLimits)
     const result = new Uint8Array(length)

@@ -137,11 +137,11 @@ function filledPages(piece: Uint8Array): [number, number][] {
  * @throws BackdoorsError SYSTEM_CALL_FAILED, what reading throws, and the reason of the signal
  */
 export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pieces: AsyncIterable<FilePiece> | Iterable<FilePiece>, { readsInFlight = 4, onProgress, signal }: StreamOptions, total: number, done = 0): Promise<void> {
-  const flying: { readonly batch: readonly FilePiece[]; readonly read: Promise<Uint8Array[]> }[] = []
   let [copied, sinceMark] = [done, 0]
-  const land = async (): Promise<void> => {
-    const { batch, read } = flying.shift() as (typeof flying)[number]
-    const found = await read
+  /** The batches under way, each done when it has been written, and the one before it. */
+  const flying: Promise<void>[] = []
+  const land = async (batch: readonly FilePiece[], found: readonly Uint8Array[], before: Promise<void>): Promise<void> => {
+    await before
     signal?.throwIfAborted()
     for (const [i, bytes] of found.entries()) await file.write((batch[i] as FilePiece).offset, bytes)
     const { offset, length } = batch.at(-1) as FilePiece
@@ -156,15 +156,16 @@ export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pie
     onProgress?.({ done, total })
     for await (const batch of batchesOf(pieces)) {
       signal?.throwIfAborted()
-      if (flying.length >= readsInFlight) await land()
-      const read = physical.readMany(batch)
+      if (flying.length >= readsInFlight) await flying.shift()
+      const before = flying.at(-1) ?? Promise.resolve()
+      const written = physical.readLent(batch, (found) => land(batch, found, before))
       // It may fail while an earlier one is waited for, and is looked at in its turn.
-      read.catch(() => undefined)
-      flying.push({ batch, read })
+      written.catch(() => undefined)
+      flying.push(written)
     }
-    while (flying.length > 0) await land()
+    while (flying.length > 0) await flying.shift()
   } finally {
-    await Promise.allSettled(flying.map(({ read }) => read))
+    await Promise.allSettled(flying)
   }
 }
 
