@@ -117,6 +117,45 @@ describe('a node whose memory stops moving', () => {
   })
 })
 
+describe('who is watched', () => {
+  const watchedBy = (watcher: Daemon): string[] => watcher.status().peers.map(({ peer }) => peer)
+  const until = async (isTrue: () => boolean): Promise<void> => {
+    while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const one = { watch: { peers: 1, intervalUs: 500, osDeadlineMs: testDeadlineMs, refreshMs: 20 } }
+
+  it('is the next node that is up, and one that is down until it is seen to be back', async () => {
+    const [b, c] = [fake('b'), fake('c')]
+    c.commit('u1', 'one apple')
+    const a = await daemon('a', ['b', 'c', 'd'], one)
+    await untilWatched(a, 'b')
+    expect(watchedBy(a)).toEqual(['b'])
+    const first = once(a, 'recovered')
+    b.stop()
+    expect((await first)[0]).toMatchObject({ peer: 'b', outcome: 'announced' })
+    // A second failure, of a node that this one had nothing to do with before.
+    await untilWatched(a, 'c')
+    const second = once(a, 'recovered')
+    c.stop()
+    expect((await second)[0]).toMatchObject({ peer: 'c', outcome: 'announced', adopted: 1 })
+    await until(() => watchedBy(a).includes('d'))
+    rmSync(pathOf('b'))
+    fake('b')
+    await until(() => watchedBy(a).join() === 'b')
+    await untilWatched(a, 'b')
+  })
+
+  it('is somebody else, when a node has ended in order', async () => {
+    const b = await daemon('b', [])
+    fake('c')
+    const a = await daemon('a', ['b', 'c'], one)
+    await until(() => a.status().peers[0]?.connected === true)
+    await b.close()
+    await untilWatched(a, 'c')
+    expect(watchedBy(a)).toEqual(['b', 'c'])
+  })
+})
+
 describe('a daemon that is started anew', () => {
   it('offers what its earlier life adopted when the servers that live are connected to it', async () => {
     const a = fake('a')

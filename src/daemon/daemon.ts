@@ -22,6 +22,8 @@ import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './st
 
 /** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
 const lookAfterEveryMs = 10
+/** How often it looks whom to watch: that changes with who is down. In milliseconds. */
+const planEveryMs = 200
 /** Sessions in an answer to the command line that asked for no number. */
 const defaultListed = 1000
 
@@ -77,6 +79,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #relay: RelayServer
   readonly #metrics: Metrics
   readonly #watchers: PeerWatcher[] = []
+  /** Those whose peers others watch again, until they are closed. */
+  readonly #leaving = new Set<PeerWatcher>()
+  #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
   #lookAfter: NodeJS.Timeout | undefined
   #fenced = false
@@ -123,10 +128,29 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
     this.#fabric = await this.#openFabric()
-    const watched = new Set(watchedBy(config.node, [config.node, ...config.peers.map(({ name }) => name)], config.watch.peers))
+    this.#followPlan(this.#fabric)
+    this.#plan = setInterval(() => this.#followPlan(this.#fabric), planEveryMs)
+    this.#started = true
+    this.#log.info({ region: config.region.path, watched: this.#watchers.map(({ peer }) => peer.name) }, 'the daemon lends and watches')
+  }
+
+  /** Watches whom it falls to this node to watch, as it sees the others now, and nobody else. */
+  #followPlan(fabric: PeerFabric | undefined): void {
+    const { config } = this
+    if (fabric === undefined || this.#closing) return
+    const isDown = (name: string): boolean => this.#watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
+    const planned = new Set(watchedBy(config.node, [config.node, ...config.peers.map(({ name }) => name)], config.watch.peers, isDown))
+    for (const watcher of this.#watchers.filter(({ peer }) => !planned.has(peer.name))) {
+      this.#watchers.splice(this.#watchers.indexOf(watcher), 1)
+      this.#log.info({ peer: watcher.peer.name }, 'others watch this peer again')
+      this.#leaving.add(watcher)
+      void watcher.close().finally(() => this.#leaving.delete(watcher))
+    }
+    const watched = new Set(this.#watchers.map(({ peer }) => peer.name))
     for (const peer of config.peers) {
-      if (!watched.has(peer.name)) continue
-      this.#watchers.push(new PeerWatcher(config, peer, this.#fabric, {
+      if (!planned.has(peer.name) || watched.has(peer.name) || [...this.#leaving].some((watcher) => watcher.peer.name === peer.name)) continue
+      if (this.#started) this.#log.warn({ peer: peer.name }, 'this peer is watched in the stead of one that is down')
+      this.#watchers.push(new PeerWatcher(config, peer, fabric, {
         onWatching: (name, incarnation) => this.emit('watching', name, incarnation),
         onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
@@ -134,8 +158,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         log: this.#log,
       }))
     }
-    this.#started = true
-    this.#log.info({ region: config.region.path, watched: [...watched] }, 'the daemon lends and watches')
   }
 
   status(): DaemonStatus {
@@ -170,7 +192,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   async #close(): Promise<void> {
     clearInterval(this.#lookAfter)
-    await Promise.all(this.#watchers.map((watcher) => watcher.close()))
+    clearInterval(this.#plan)
+    await Promise.all([...this.#watchers, ...this.#leaving].map((watcher) => watcher.close()))
     await this.#runner.settled()
     await this.#relay.close()
     await this.#fabric?.close()

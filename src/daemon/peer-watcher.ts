@@ -8,6 +8,8 @@ import type { DaemonConfig, PeerConfig } from './config.js'
 import { KernelWatch } from '../kernel/kernel-watch.js'
 import { isNotThereYet, type MachineLink, type PeerFabric, type PeerLink } from './peer-fabric.js'
 
+/** A peer that has not been connected to for so long is not up yet, in milliseconds; nodes of a cluster start at about one time. */
+const joinPatienceMs = 10_000
 /** A recovery that failed is tried again after so long, doubled each time up to the limit. In milliseconds. */
 const firstRetryMs = 1000
 const retryLimitMs = 30_000
@@ -35,6 +37,7 @@ export class PeerWatcher {
   #kernelWatch: KernelWatch | undefined
   /** The link by which the whole node has been recovered, or is being. */
   #recoveredNode: PeerLink | undefined
+  readonly #startedUs = memoryAddon().monotonicUs()
   #closed = false
 
   constructor(config: DaemonConfig, peer: PeerConfig, fabric: PeerFabric, events: PeerWatcherEvents) {
@@ -58,6 +61,14 @@ export class PeerWatcher {
 
   get verdict(): NodeVerdict {
     return this.#verdict
+  }
+
+  /** It watches nobody any more, as far as can be seen: others have to be watched in its stead. */
+  get isDown(): boolean {
+    if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled'
+    const { unreachableAfterMs } = this.#config.watch
+    const waitedMs = (memoryAddon().monotonicUs() - this.#startedUs) / 1000
+    return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))
   }
 
   /** Where the peer's whole memory can be read. */

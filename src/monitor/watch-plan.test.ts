@@ -44,6 +44,25 @@ describe('who watches whom', () => {
     }))
   })
 
+  it('heals: when nodes are down, every other has k watchers that are up, or all of them', () => {
+    fc.assert(fc.property(anyNodes, anyNumber, fc.infiniteStream(fc.boolean()), (nodes, k, draws) => {
+      const down = new Set(nodes.filter(() => draws.next().value))
+      const up = nodes.filter((node) => !down.has(node))
+      for (const node of up) {
+        // What a node has not looked at, it holds to be up: its plan settles by looking at what it has come to watch.
+        let known = new Set<string>()
+        for (let watched = watchedBy(node, nodes, k); watched.some((other) => down.has(other) && !known.has(other)); watched = watchedBy(node, nodes, k, (other) => known.has(other))) known = new Set([...known, ...watched.filter((other) => down.has(other))])
+        expect(watchedBy(node, nodes, k, (other) => known.has(other))).toEqual(watchedBy(node, nodes, k, (other) => down.has(other)))
+      }
+      for (const node of up) expect(up.filter((other) => watchedBy(other, nodes, k, (one) => down.has(one)).includes(node))).toHaveLength(Math.min(k, up.length - 1))
+    }))
+  })
+
+  it('goes on watching who is down, to see it come back', () => {
+    expect(watchedBy('a', ['a', 'b', 'c', 'd', 'e'], 2, (node) => node === 'b' || node === 'd')).toEqual(['b', 'c', 'd', 'e'])
+    expect(watchedBy('a', ['a', 'b', 'c'], 0, () => true)).toEqual([])
+  })
+
   it('leaves most as it was when a node joins: nobody gains more than one to watch', () => {
     fc.assert(fc.property(anyNodes, fc.integer({ min: 0, max: 4 }), fc.constantFrom('0new', 'mnew', 'znew'), (nodes, k, joining) => {
       for (const node of nodes) {
