@@ -79,8 +79,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #relay: RelayServer
   readonly #metrics: Metrics
   readonly #watchers: PeerWatcher[] = []
-  /** Those whose peers others watch again, until they are closed. */
-  readonly #leaving = new Set<PeerWatcher>()
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
   #lookAfter: NodeJS.Timeout | undefined
@@ -127,29 +125,28 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
-    this.#fabric = await this.#openFabric()
-    this.#followPlan(this.#fabric)
-    this.#plan = setInterval(() => this.#followPlan(this.#fabric), planEveryMs)
+    const fabric = await this.#openFabric()
+    this.#fabric = fabric
+    this.#followPlan(fabric)
+    this.#plan = setInterval(() => this.#followPlan(fabric), planEveryMs)
     this.#started = true
     this.#log.info({ region: config.region.path, watched: this.#watchers.map(({ peer }) => peer.name) }, 'the daemon lends and watches')
   }
 
-  /** Watches whom it falls to this node to watch, as it sees the others now, and nobody else. */
-  #followPlan(fabric: PeerFabric | undefined): void {
+  /**
+   * Watches whom it falls to this node to watch, as it sees the others now. Who has come to be watched stays so: a node that is
+   * back has to connect to its peers first, and one more watcher costs the watched nothing.
+   */
+  #followPlan(fabric: PeerFabric): void {
     const { config } = this
-    if (fabric === undefined || this.#closing) return
-    const isDown = (name: string): boolean => this.#watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
+    // A machine that is watched through another runs no watcher of its own.
+    const through = new Set(config.peers.filter((peer) => peer.through !== undefined).map(({ name }) => name))
+    const isDown = (name: string): boolean => through.has(name) || this.#watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
     const planned = new Set(watchedBy(config.node, [config.node, ...config.peers.map(({ name }) => name)], config.watch.peers, isDown))
-    for (const watcher of this.#watchers.filter(({ peer }) => !planned.has(peer.name))) {
-      this.#watchers.splice(this.#watchers.indexOf(watcher), 1)
-      this.#log.info({ peer: watcher.peer.name }, 'others watch this peer again')
-      this.#leaving.add(watcher)
-      void watcher.close().finally(() => this.#leaving.delete(watcher))
-    }
     const watched = new Set(this.#watchers.map(({ peer }) => peer.name))
     for (const peer of config.peers) {
-      if (!planned.has(peer.name) || watched.has(peer.name) || [...this.#leaving].some((watcher) => watcher.peer.name === peer.name)) continue
-      if (this.#started) this.#log.warn({ peer: peer.name }, 'this peer is watched in the stead of one that is down')
+      if (!planned.has(peer.name) || watched.has(peer.name)) continue
+      if (this.#started) this.#log.warn({ peer: peer.name }, 'this peer is watched as well, as one that is nearer is down')
       this.#watchers.push(new PeerWatcher(config, peer, fabric, {
         onWatching: (name, incarnation) => this.emit('watching', name, incarnation),
         onMachine: (name) => this.emit('machine', name),
@@ -193,7 +190,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async #close(): Promise<void> {
     clearInterval(this.#lookAfter)
     clearInterval(this.#plan)
-    await Promise.all([...this.#watchers, ...this.#leaving].map((watcher) => watcher.close()))
+    await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
     await this.#relay.close()
     await this.#fabric?.close()

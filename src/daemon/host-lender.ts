@@ -120,19 +120,29 @@ export class HostLender {
 
   async #lookForRegion(image: KernelImage): Promise<void> {
     const revisited = this.#region && (await revisitHostRegion(image, this.#region))
-    let found: HostRegion | undefined
-    if (this.#nowMs() - this.#searchedMs >= (revisited ? searchAnywayMs : searchAgainMs)) {
-      found = (await findHostRegion(image, { node: this.name, owner: this.#owner })).region
+    const isTime = this.#nowMs() - this.#searchedMs >= (revisited ? searchAnywayMs : searchAgainMs)
+    const region = (isTime ? await this.#search(image) : undefined) ?? revisited
+    if (region) this.#lendControl(region)
+  }
+
+  async #search(image: KernelImage): Promise<HostRegion | undefined> {
+    try {
+      return (await findHostRegion(image, { node: this.name, owner: this.#owner })).region
+    } catch (error) {
+      if (!isBackdoorsError(error)) throw error
+      this.#log.debug({ host: this.name, err: error }, 'the processes of the host could not be looked through')
+      return undefined
+    } finally {
+      // A search may take long.
       this.#searchedMs = this.#nowMs()
     }
-    const region = found ?? revisited
-    if (region) this.#lendControl(region)
   }
 
   /** A region that was found stays lent until another is, or another kernel: the host may have died since, its tasks with it. */
   #lendControl(region: HostRegion): void {
     const known = this.#region
-    // The kernel was learned again since, if the region is not known.
+    // It may be another process that maps it now.
+    this.#region = region
     if (known && hasSamePages(known, region) && known.header.incarnation === region.header.incarnation) return
     const { boot, image } = this.#known as KnownKernel
     const first = control.offset / pageBytes
@@ -141,7 +151,6 @@ export class HostLender {
     const incarnation = region.header.incarnation.toString(16)
     const version = digestOf(boot, incarnation, region.pages.join())
     this.#log.info({ host: this.name, incarnation, frames }, 'the control page of the host is lent for compare-and-swap')
-    this.#region = region
     this.#state = { region: incarnation, notes: [image.notePhysical], version }
   }
 

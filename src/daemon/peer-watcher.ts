@@ -186,7 +186,7 @@ export class PeerWatcher {
   }
 
   #recover(link: PeerLink, target: RecoveryTarget, retryMs = firstRetryMs): void {
-    if (!this.#config.recovery.enabled) return
+    if (!this.#config.recovery.enabled || this.#closed) return
     if (target.kind === 'node') {
       if (this.#recoveredNode === link) return
       this.#recoveredNode = link

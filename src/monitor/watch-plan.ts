@@ -2,7 +2,7 @@
  * Who watches whom: the nodes stand in a ring, in the order of their names, and each watches the next `k`. So every node is watched
  * by `k` others, and every node works that out by itself from the same list.
  *
- * The plan heals by itself, without a leader: a node that is down watches nobody, and needs no watcher but to be seen coming back.
+ * The plan heals by itself, without a leader: a node that is down watches nobody, and needs a watcher only to be seen coming back.
  * Who watches it goes on along the ring until `k` nodes that are up are watched, so that each of those has `k` watchers that are up.
  *
  * @param nodes names of the cluster's nodes; order and repetition do not matter

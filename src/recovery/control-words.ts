@@ -61,6 +61,12 @@ export async function hasBeenExtracted(memory: RemoteMemory, box: number): Promi
   return claim?.generation === claimGeneration(fenced) && !isBefore(claim.step, 'extracted')
 }
 
+/** Who recovers it, and how far that is; undefined where nobody does. */
+export async function readClaim(memory: RemoteMemory, box: number | 'node'): Promise<Claim | undefined> {
+  const word = await memory.read(controlPairOffset(box) + control.claim, 8)
+  return decodeClaim(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true))
+}
+
 /** The recovery of one generation, as this node holds it. */
 export class ClaimHolder {
   readonly #offset: number

@@ -327,3 +327,24 @@ describe('sessions that found no room', () => {
     victim.close()
   })
 })
+
+describe('further fencing', () => {
+  it('is not asked for a node that another has recovered already', async () => {
+    const simulation = new Simulation(1)
+    const victim = new Victim(simulation, 'a')
+    try {
+      const [first, later] = [new Recoverer(1), new Recoverer(2)]
+      let fenced = 0
+      const fenceExternally = (): Promise<void> => Promise.resolve(void fenced++)
+      const run = (recoverer: Recoverer): Promise<void> => recoverer.run({ ...recoverer.options(victim, simulation, { kind: 'node' }), fenceExternally })
+      await simulation.settle(run(first))
+      await simulation.settle(run(later))
+      expect([first.report?.outcome, later.report?.outcome, fenced]).toEqual(['announced', 'claimed-by-other', 1])
+      // Who recovered it may go on with it.
+      await simulation.settle(run(first))
+      expect([first.report?.outcome, fenced]).toEqual(['announced', 2])
+    } finally {
+      victim.close()
+    }
+  })
+})

@@ -4,12 +4,12 @@
  */
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { fenceAll, isBefore, nodeGeneration, type ClaimStep, type RecoveryStep } from '../region/control.js'
+import { claimGeneration, fenceAll, isBefore, nodeGeneration, type ClaimStep, type RecoveryStep } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { readDirectory, readSessions, type ExtractedSession, type Extraction } from '../region/region-reader.js'
 import { originKey, type SessionOrigin } from '../region/session-record.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
-import { ClaimHolder, hasBeenExtracted, raiseFence, tellExtracted, toldExtracted } from './control-words.js'
+import { ClaimHolder, hasBeenExtracted, raiseFence, readClaim, tellExtracted, toldExtracted } from './control-words.js'
 
 export type RecoveryTarget =
   | { readonly kind: 'node' }
@@ -121,6 +121,8 @@ class Recovery {
   async run(): Promise<RecoveryReport> {
     const { fenceExternally } = this.#options
     try {
+      // A node that was recovered long ago may be kept as it is, to be looked into: it is not fenced once more.
+      if (fenceExternally && (await this.#isOver())) return { ...this.#report, outcome: 'claimed-by-other' }
       await fenceExternally?.()
       const claims = await this.#fenceAndClaim()
       if (claims !== undefined) await this.#carryOut(claims)
@@ -131,6 +133,14 @@ class Recovery {
       }
       throw error
     }
+  }
+
+  /** Has another node recovered all of it, and said so? */
+  async #isOver(): Promise<boolean> {
+    const { memory, target, recoverer } = this.#options
+    if (target.kind !== 'node' || !this.#safeguards.claim) return false
+    const claim = await readClaim(memory, 'node')
+    return claim?.generation === claimGeneration(nodeGeneration) && claim.recoverer !== recoverer && claim.step === 'announced'
   }
 
   #step(step: RecoveryStep): void {

@@ -34,8 +34,11 @@ export const relayWelcome = z.strictObject({
   length: byteCount,
   map: z.array(z.strictObject({ physical: byteCount, length: byteCount, offset: byteCount })).max(64),
   notes: z.array(byteCount).max(16),
-  /** A path that the window can be opened by, for as long as the connection stands; null where none was asked for, or could be had. */
-  window: z.string().min(1).nullable(),
+  /**
+   * A path that the window can be opened by, for as long as the connection stands, and what it begins with (hexadecimal digits), as
+   * a path may lead elsewhere for another process; null where none was asked for, or could be had.
+   */
+  window: z.strictObject({ path: z.string().min(1), beginning: z.string().regex(/^[0-9a-f]{32}$/) }).nullable(),
 })
 export const relayError = z.object({ code: z.string(), message: z.string() })
 export const relayAnswer = z.union([relayWelcome, z.strictObject({ error: relayError })])

@@ -1,4 +1,5 @@
 /** Lets other processes of this machine, of the same user, read memory that this process reaches. */
+import { randomBytes } from 'node:crypto'
 import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Logger } from 'pino'
@@ -112,7 +113,7 @@ class RelayConnection {
     const { memory, ...rest } = this.#find(parsed.data.memory)
     this.#memory = memory
     this.#window = parsed.data.window ? openWindow() : undefined
-    const window = this.#window ? `/proc/${process.pid}/fd/${this.#window.fd}` : null
+    const window = this.#window ? { path: `/proc/${process.pid}/fd/${this.#window.fd}`, beginning: begin(this.#window) } : null
     this.#socket.write(jsonFrame({ peer: memory.peer, length: memory.length, ...rest, window } satisfies RelayWelcome))
   }
 
@@ -150,6 +151,13 @@ function openWindow(): SharedMemory | undefined {
   } catch {
     return undefined
   }
+}
+
+/** @returns what it begins with, until something is read into it */
+function begin({ buffer }: SharedMemory): string {
+  const beginning = randomBytes(16)
+  new Uint8Array(buffer).set(beginning)
+  return beginning.toString('hex')
 }
 
 /** A frame of a status and what follows it, copied once: a whole machine may go through here. */

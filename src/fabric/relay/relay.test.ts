@@ -1,5 +1,5 @@
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs'
-import { connect } from 'node:net'
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { BackdoorsError } from '../../errors.js'
 import { FrameDecoder } from '../enrollment/framing.js'
 import type { MemoryRange, ReadableMemory } from '../remote-memory.js'
-import { encodeBatch, frame, jsonFrame, mostBatchBytes, mostRequestBytes, slotBytes, windowSlots } from './relay-protocol.js'
+import { decodeBatch, encodeBatch, frame, jsonFrame, mostBatchBytes, mostRequestBytes, slotBytes, windowSlots } from './relay-protocol.js'
 import { RelayServer } from './relay-server.js'
 import { RelayedMemory } from './relayed-memory.js'
 
@@ -128,6 +128,39 @@ it('gives its window back with the connection', async () => {
   expect(open()).toBe(2)
   await memory.close()
   while (open() > 0) await new Promise(setImmediate)
+})
+
+it('takes no file for the window that does not begin as the server says', async () => {
+  const other = join(folder, 'other')
+  writeFileSync(other, Buffer.alloc(windowSlots * slotBytes, 7))
+  const slots: (number | undefined)[] = []
+  const lying = createServer((socket) => {
+    const decoder = new FrameDecoder(mostRequestBytes)
+    let isGreeted = false
+    socket.on('data', (piece: Buffer) => {
+      decoder.push(piece)
+      for (let request = decoder.next(); request; request = decoder.next()) {
+        if (isGreeted) slots.push(decodeBatch(request).slot)
+        socket.write(isGreeted ? frame(Buffer.of(0, 42)) : jsonFrame({ peer: 'b', length, map, notes: [], window: { path: other, beginning: '00'.repeat(16) } }))
+        isGreeted = true
+      }
+    })
+  }).listen(join(folder, 'lying'))
+  await once(lying, 'listening')
+  const memory = await RelayedMemory.connect(join(folder, 'lying'), 'b')
+  expect(await memory.readLent([{ offset: 0, length: 1 }], ([bytes]) => Promise.resolve(bytes?.[0]))).toBe(42)
+  expect(slots).toEqual([undefined])
+  await memory.close()
+  lying.close()
+})
+
+it('keeps what is lent until it is given back, though the memory is closed', async () => {
+  const memory = await RelayedMemory.connect(path, 'b')
+  await memory.readLent([{ offset: 5, length: 9 }], async ([bytes]) => {
+    await memory.close()
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    expect([bytes?.length, bytes?.[0]]).toEqual([9, byteAt(5)])
+  })
 })
 
 it('says whom it does not know, and that nobody listens', async () => {

@@ -24,6 +24,7 @@ export class RelayedMemory implements ReadableMemory {
   readonly #window: SharedMemory | undefined
   readonly #freeSlots = Array.from({ length: windowSlots }, (_, slot) => slot)
   readonly #waitingForSlot: ((slot: number) => void)[] = []
+  #isClosed = false
 
   private constructor({ peer, length, map, notes, window }: RelayWelcome, stream: FrameStream) {
     this.peer = peer
@@ -67,6 +68,7 @@ export class RelayedMemory implements ReadableMemory {
   async readLent<T>(ranges: readonly MemoryRange[], use: (bytes: readonly Uint8Array[]) => Promise<T>): Promise<T> {
     const total = ranges.reduce((sum, { length }) => sum + length, 0)
     if (this.#window === undefined || total > slotBytes || ranges.length > mostRanges || ranges.length === 0) return await use(await this.readMany(ranges))
+    if (this.#isClosed) throw new BackdoorsError('CLOSED', `The memory of ${this.peer} has been closed.`, { peer: this.peer })
     const slot = this.#freeSlots.pop() ?? (await new Promise<number>((resolve) => this.#waitingForSlot.push(resolve)))
     try {
       const answer = await this.#stream.ask(frame(encodeBatch({ ranges, slot })))
@@ -78,24 +80,35 @@ export class RelayedMemory implements ReadableMemory {
       const next = this.#waitingForSlot.shift()
       if (next) next(slot)
       else this.#freeSlots.push(slot)
+      this.#closeWindow()
     }
   }
 
   close(): Promise<void> {
     this.#stream.close()
-    this.#window?.close()
+    this.#isClosed = true
+    this.#closeWindow()
     return Promise.resolve()
+  }
+
+  /** What is lent still is, until it is given back. */
+  #closeWindow(): void {
+    if (this.#isClosed && this.#freeSlots.length === windowSlots) this.#window?.close()
   }
 }
 
-/** Of another user's daemon it cannot be opened; then everything comes by the connection. */
-function openWindow(path: string): SharedMemory | undefined {
+/** Of a daemon in another container it cannot be opened, or another file is there; then everything comes by the connection. */
+function openWindow({ path, beginning }: NonNullable<RelayWelcome['window']>): SharedMemory | undefined {
   const { SharedMemory } = memoryAddon()
+  let window: SharedMemory | undefined
   try {
-    return new SharedMemory({ path, writable: false, length: windowSlots * slotBytes })
+    window = new SharedMemory({ path, writable: false, length: windowSlots * slotBytes })
+    if (Buffer.from(window.buffer, 0, beginning.length / 2).toString('hex') === beginning) return window
   } catch {
-    return undefined
+    // Nothing of it is needed.
   }
+  window?.close()
+  return undefined
 }
 
 /** As many batches as the limits need; a range longer than a batch is cut, each part but its last as long as a batch. */

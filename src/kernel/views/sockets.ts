@@ -87,7 +87,7 @@ const selectTcp = (image: KernelImage): SocketType => selectSockets(image, 'tcp_
 const selectUdp = (image: KernelImage): SocketType => selectSockets(image, 'udp_sock', udpSock, [received, sent, udpUid, udpSocket], [deficit])
 
 /** States of sockets that are no more, or not yet, a `tcp_sock`. */
-const isShort = (state: number): boolean => state === timeWait || state === newSynReceived
+const isShort = (structure: string, state: number): boolean => structure === 'tcp_sock' && (state === timeWait || state === newSynReceived)
 
 function isSound(image: KernelImage, socket: KernelObject, { whole, common }: SocketType, faults: Faults): boolean {
   const state = socket.number(common.skc_state)
@@ -95,7 +95,7 @@ function isSound(image: KernelImage, socket: KernelObject, { whole, common }: So
   const { peer } = image
   const about = { peer, address: socket.address }
   if (!isKnown) faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `What stands at 0x${socket.address.toString(16)} of ${peer} is no socket of IPv4 or IPv6.`, { ...about, field: 'sock_common.skc_family' }))
-  else if (socket.selection !== whole && !isShort(state)) faults.push(new BackdoorsError('NOT_MAPPED', `Of the socket at 0x${socket.address.toString(16)} of ${peer}, only the start can be read.`, about))
+  else if (socket.selection !== whole && !isShort(whole.structure, state)) faults.push(new BackdoorsError('NOT_MAPPED', `Of the socket at 0x${socket.address.toString(16)} of ${peer}, only the start can be read.`, about))
   else return true
   return false
 }
