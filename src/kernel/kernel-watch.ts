@@ -30,6 +30,8 @@ export interface KernelWatchOptions {
 }
 
 const panicCell = 0
+/** While the other CPUs of a kernel that panics are stopping. */
+const looksPerInterval = 4
 
 export class KernelWatch {
   readonly #options: KernelWatchOptions
@@ -127,10 +129,10 @@ export class KernelWatch {
     return { panicked: `panic_cpu is ${panicCpu}, and ${others}` }
   }
 
-  /** The other CPUs stop at any moment now: it is looked as often as `panic_cpu` is sampled. */
+  /** The other CPUs stop at any moment now: it is looked more often than `panic_cpu` is sampled. */
   #hurry(isNeeded: boolean): void {
     if (!isNeeded) this.#stopHurry?.()
-    if (isNeeded && this.#stopHurry === undefined && !this.#closed) this.#stopHurry = this.#options.every(Math.max(1, this.#options.intervalUs / 1000), () => void this.look())
+    if (isNeeded && this.#stopHurry === undefined && !this.#closed) this.#stopHurry = this.#options.every(Math.max(1, this.#options.intervalUs / 1000 / looksPerInterval), () => void this.look())
     else if (!isNeeded) this.#stopHurry = undefined
   }
 
