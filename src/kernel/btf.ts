@@ -61,7 +61,8 @@ export class Btf {
   readonly #offsets: readonly number[]
   /** Structures, unions, enums and typedefs that are more than declared. */
   readonly #byName: ReadonlyMap<string, number>
-  #constants: ReadonlyMap<string, number> | undefined
+  readonly #enums: readonly number[]
+  readonly #constants = new Map<string, number | undefined>()
 
   /** @throws BackdoorsError KERNEL_DATA_CORRUPT where the bytes are no BTF, or are damaged */
   constructor(bytes: Uint8Array) {
@@ -80,6 +81,7 @@ export class Btf {
     const found = this.#findTypes()
     this.#offsets = found.offsets
     this.#byName = this.#indexNames(found.named)
+    this.#enums = found.named.filter((id) => this.#kindOf(id) === 'enum')
   }
 
   /** How many types there are. */
@@ -160,7 +162,7 @@ export class Btf {
    * @throws BackdoorsError KERNEL_DATA_CORRUPT
    */
   constant(name: string): number | undefined {
-    this.#constants ??= this.#findConstants()
+    if (!this.#constants.has(name)) this.#constants.set(name, this.#findConstant(name))
     return this.#constants.get(name)
   }
 
@@ -233,19 +235,20 @@ export class Btf {
     return names
   }
 
-  #findConstants(): Map<string, number> {
-    const constants = new Map<string, number>()
-    for (let id = 1; id < this.#offsets.length; id++) {
-      if (this.#kindOf(id) !== 'enum') continue
-      const offset = this.#offsetOf(id)
-      const count = this.#view.getUint32(offset + 4, true) & 0xffff
-      for (let i = 0; i < count; i++) {
-        const at = offset + typeBytes + i * 8
-        const name = this.#text(this.#view.getUint32(at, true))
-        if (!constants.has(name)) constants.set(name, this.#view.getInt32(at + 4, true))
-      }
+  /** There are tens of thousands, of which few are asked for: so their names are compared as numbers, by where they may stand. */
+  #findConstant(name: string): number | undefined {
+    const places = new Set<number>()
+    const wanted = Buffer.from(`${name}\0`, 'latin1')
+    const strings = Buffer.from(this.#strings.buffer, this.#strings.byteOffset, this.#strings.byteLength)
+    for (let at = strings.indexOf(wanted); at >= 0; at = strings.indexOf(wanted, at + 1)) places.add(at)
+    if (name === '' || places.size === 0) return undefined
+    const view = this.#view
+    for (const id of this.#enums) {
+      const offset = this.#offsetOf(id) + typeBytes
+      const end = offset + (view.getUint32(offset - typeBytes + 4, true) & 0xffff) * 8
+      for (let at = offset; at < end; at += 8) if (places.has(view.getUint32(at, true))) return view.getInt32(at + 4, true)
     }
-    return constants
+    return undefined
   }
 
   #offsetOf(id: number): number {

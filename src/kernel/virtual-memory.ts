@@ -15,9 +15,15 @@ export interface VirtualRange {
   readonly root?: number | undefined
 }
 
+/** A physical address, and how large the page is that it lies in. */
+interface Page {
+  readonly physical: number
+  readonly pageBytes: number
+}
+
 /** Where an address leads. */
 export type Translation =
-  | { readonly physical: number; readonly pageBytes: number }
+  | Page
   /** `level` names the table whose entry leads nowhere, or lies outside the machine's RAM. */
   | { readonly missing: string; readonly level: string }
 
@@ -51,7 +57,7 @@ export class VirtualMemory {
   /** By physical address; the one longest unused is the first. */
   readonly #tables = new Map<number, DataView>()
   /** Pages of this root, by their numbers. */
-  readonly #found = new Map<bigint, { readonly physical: number; readonly pageBytes: number }>()
+  readonly #found = new Map<bigint, Page>()
 
   constructor({ physical, format, root }: VirtualMemoryOptions) {
     this.#physical = physical
@@ -116,15 +122,27 @@ export class VirtualMemory {
       if (root === this.#root) walk.result ??= this.#remembered(address)
       return walk
     })
-    const isNew = walks.map(({ result }) => result === undefined)
-    for (const level of this.#format.levels) await this.#step(walks, level)
-    for (const [i, { address, result }] of walks.entries()) if (isNew[i] && result && (wanted[i]?.root ?? this.#root) === this.#root) this.#remember(address, result)
+    const [own, others] = [[] as Walk[], [] as Walk[]]
+    for (const [i, walk] of walks.entries()) if (walk.result === undefined) ((wanted[i]?.root ?? this.#root) === this.#root ? own : others).push(walk)
+    // One address of each 2 MiB goes first: where they are one page, all others of it are known then.
+    const areas = new Set<bigint>()
+    const first = own.filter(({ address }) => areas.size < areas.add(address >> largeShift).size)
+    await this.#walk([...first, ...others])
+    for (const { address, result } of first) this.#remember(address, result)
+    const rest = own.filter((walk) => (walk.result ??= this.#remembered(walk.address)) === undefined)
+    await this.#walk(rest)
+    for (const { address, result } of rest) this.#remember(address, result)
     return walks.map(({ result }) => result ?? { missing: 'no page at the last level', level: 'address' })
   }
 
+  /** All go down to where they lead. */
+  async #walk(walks: readonly Walk[]): Promise<void> {
+    for (const level of this.#format.levels) await this.#step(walks, level)
+  }
+
   /** What is not mapped may be by the next time, so only pages are remembered. */
-  #remember(address: bigint, result: Translation): void {
-    if ('missing' in result) return
+  #remember(address: bigint, result: Translation | undefined): void {
+    if (result === undefined || 'missing' in result) return
     if (this.#found.size >= mostFound) this.#found.clear()
     const { physical, pageBytes: size } = result
     const shift = size >= largeBytes ? largeShift : smallShift
@@ -133,7 +151,7 @@ export class VirtualMemory {
     this.#found.set(shift === largeShift ? ~key : key, { physical: physical - Number(address & ((1n << shift) - 1n)), pageBytes: size })
   }
 
-  #remembered(address: bigint): Translation | undefined {
+  #remembered(address: bigint): Page | undefined {
     const large = this.#found.get(~(address >> largeShift))
     if (large) return { physical: large.physical + Number(address & (BigInt(largeBytes) - 1n)), pageBytes: large.pageBytes }
     const small = this.#found.get(address >> smallShift)
@@ -254,7 +272,9 @@ function checkRanges(ranges: readonly VirtualRange[]): void {
 }
 
 /** The range, cut where pages end. */
-function pagesOf({ address, length, root }: VirtualRange): VirtualRange[] {
+function pagesOf(range: VirtualRange): VirtualRange[] {
+  const { address, length, root } = range
+  if (Number(address & BigInt(pageBytes - 1)) + length <= pageBytes) return [range]
   const parts: VirtualRange[] = []
   let [from, left] = [address, length]
   while (left > 0) {
