@@ -141,9 +141,11 @@ export class HostLender {
   /** A region that was found stays lent until another is, or another kernel: the host may have died since, its tasks with it. */
   #lendControl(region: HostRegion): void {
     const known = this.#region
-    // It may be another process that maps it now.
-    this.#region = region
-    if (known && hasSamePages(known, region) && known.header.incarnation === region.header.incarnation) return
+    if (known && hasSamePages(known, region) && known.header.incarnation === region.header.incarnation) {
+      // It may be another process that maps it now.
+      this.#region = region
+      return
+    }
     const { boot, image } = this.#known as KnownKernel
     const first = control.offset / pageBytes
     const frames = [...region.pages.subarray(first, first + control.bytes / pageBytes)]
@@ -151,6 +153,7 @@ export class HostLender {
     const incarnation = region.header.incarnation.toString(16)
     const version = digestOf(boot, incarnation, region.pages.join())
     this.#log.info({ host: this.name, incarnation, frames }, 'the control page of the host is lent for compare-and-swap')
+    this.#region = region
     this.#state = { region: incarnation, notes: [image.notePhysical], version }
   }
 
