@@ -77,7 +77,7 @@ export class VirtualMemory {
   }
 
   /**
-   * Where pages of 4 KiB that follow each other are. Whole tables are taken up at once: a gigabyte costs milliseconds.
+   * Where pages of 4 KiB that follow each other are: each table is read, and gone through, once.
    * @param start a multiple of 4 KiB
    * @returns physical addresses, one for each page; NaN for one that is not mapped
    * @throws what reading throws
