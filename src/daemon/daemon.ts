@@ -8,8 +8,9 @@ import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import { watchedBy } from '../monitor/watch-plan.js'
 import type { RecoveryStep } from '../region/control.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
+import type { Predecessor } from '../recovery/succession.js'
 import { memorySocketPathOf, socketPathOf } from '../servers/local-protocol.js'
-import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
+import { nodeNumber, parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
 import { Metrics } from './metrics.js'
@@ -103,7 +104,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onStep: (...step) => this.emit('step', ...step),
       onReport: (report) => this.#onReport(report),
       onFailure: (...failure) => this.#onFailure(...failure),
-    })
+    }, (number) => this.#predecessor(number))
     this.#metrics = new Metrics(config.node, (metrics) => this.#collect(metrics))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
       status: () => this.status(),
@@ -122,6 +123,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#local.listen()
     await this.#relay.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
+    const abandoned = this.#own.notes.giveUpAll()
+    if (abandoned > 0) this.#log.warn({ abandoned }, 'an earlier life of this daemon had not come to the end of a recovery: its drafts were deleted')
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
@@ -152,6 +155,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         recover: (link, target) => this.#runner.recover(link, target),
+        lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
         log: this.#log,
       }))
     }
@@ -211,6 +215,13 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const watcher = this.#watchers.find(({ peer }) => peer.name === node)
     if (watcher) return watcher
     throw new BackdoorsError('PEER_UNKNOWN', `Node ${this.node} does not watch ${String(node)}; it watches ${this.#watchers.map(({ peer }) => peer.name).join(', ') || 'nobody'}.`, { peer: String(node) })
+  }
+
+  /** A peer that holds a claim, by its number in it. */
+  #predecessor(number: number): Predecessor | undefined {
+    const watcher = this.#watchers.find(({ peer }) => nodeNumber(peer.name) === number)
+    const { isDown = false, link } = watcher ?? {}
+    return watcher && { isDown, link: link && { memory: link.sampling, header: link.header } }
   }
 
   #memoryOf(node: string): RelayedSource {

@@ -4,6 +4,7 @@ import { memoryAddon } from '../native/load.js'
 import { RegionWatch } from '../monitor/region-watch.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
+import type { Succession } from '../recovery/succession.js'
 import type { DaemonConfig, PeerConfig } from './config.js'
 import { KernelWatch } from '../kernel/kernel-watch.js'
 import { isNotThereYet, type MachineLink, type PeerFabric, type PeerLink } from './peer-fabric.js'
@@ -13,6 +14,8 @@ const joinPatienceMs = 10_000
 /** A recovery that failed is tried again after so long, doubled each time up to the limit. In milliseconds. */
 const firstRetryMs = 1000
 const retryLimitMs = 30_000
+/** How often a recovery that another node holds is looked at, in milliseconds. */
+const lookOutEveryMs = 100
 
 export interface PeerWatcherEvents {
   readonly onWatching: (peer: string, incarnation: bigint) => void
@@ -20,6 +23,8 @@ export interface PeerWatcherEvents {
   readonly onMachine: (peer: string) => void
   readonly onVerdict: (peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
   readonly recover: (link: PeerLink, target: RecoveryTarget) => Promise<RecoveryReport | undefined>
+  /** What has become of a recovery that another node holds. */
+  readonly lookAtClaim: (link: PeerLink, target: RecoveryTarget) => Promise<Succession>
   readonly log: Logger
 }
 
@@ -196,9 +201,21 @@ export class PeerWatcher {
       if (report?.outcome === 'superseded' && target.kind === 'box') this.#watch?.forget(target.box, target.generation)
       if (report === undefined && target.kind === 'node') this.#recoveredNode = undefined
       if (report === undefined) this.#retry(link, target, retryMs)
+      for (const unsettled of report?.unsettled ?? []) this.#lookOut(link, unsettled)
     })
     this.#recovering.add(run)
     void run.finally(() => this.#recovering.delete(run))
+  }
+
+  /** Another recovers it. Should that one fail, too, somebody has to see it. */
+  #lookOut(link: PeerLink, target: RecoveryTarget): void {
+    this.#later(lookOutEveryMs, () => void this.#events.lookAtClaim(link, target).then((succession) => {
+      if (this.#link !== link || succession === 'leave') return
+      if (succession === 'wait') return this.#lookOut(link, target)
+      this.#events.log.warn({ peer: this.peer.name, target }, 'the recoverer of this peer has failed: its recovery is taken over')
+      if (target.kind === 'node') this.#recoveredNode = undefined
+      this.#recover(link, target)
+    }))
   }
 
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
