@@ -101,6 +101,8 @@ export interface ClusterGuests<Names extends readonly string[] = readonly string
 /** What is particular to one node of a cluster. */
 export interface NodeVariant {
   readonly watch?: DaemonConfigInput['watch']
+  readonly recovery?: DaemonConfigInput['recovery']
+  readonly serverDeadlineMs?: number
   /** The daemon stops itself when it tells of this step of its recovery of that peer. */
   readonly stopAt?: { readonly peer: string; readonly step: RecoveryStep }
 }
@@ -127,11 +129,11 @@ export async function startNodes<const Names extends readonly string[]>(context:
   return nodes as { [Index in keyof Names]: ClusterNode }
 }
 
-async function startNode(context: ScenarioContext, cluster: ClusterGuests, index: number, { watch, stopAt }: NodeVariant = {}): Promise<ClusterNode> {
+async function startNode(context: ScenarioContext, cluster: ClusterGuests, index: number, variant: NodeVariant = {}): Promise<ClusterNode> {
   const [name, guest] = [cluster.names[index] as string, cluster.guests[index] as Guest]
   await guest.check(['rm', '-f', regionOf(name)])
-  const daemon = await startDaemon(context, guest, clusterConfig(cluster, index, watch), stopAt)
-  return { name, guest, ...daemon, ...(await startServer(name, guest)) }
+  const daemon = await startDaemon(context, guest, clusterConfig(cluster, index, variant), variant.stopAt)
+  return { name, guest, ...daemon, ...(await startServer(name, guest, variant.serverDeadlineMs)) }
 }
 
 /** Starts the node's daemon again, on the region that is there. */
@@ -139,11 +141,11 @@ export async function restartDaemon(context: ScenarioContext, cluster: ClusterGu
   return await startDaemon(context, guest, clusterConfig(cluster, cluster.names.indexOf(name)))
 }
 
-function clusterConfig({ names, guests, keys }: ClusterGuests, index: number, watch: DaemonConfigInput['watch'] = {}): DaemonConfigInput {
+function clusterConfig({ names, guests, keys }: ClusterGuests, index: number, { watch, recovery }: NodeVariant = {}): DaemonConfigInput {
   const [name, guest] = [names[index] as string, guests[index] as Guest]
   const peers = names.flatMap((peer, i) => (i === index ? [] : [{ name: peer, host: (guests[i] as Guest).ip, port: daemonPort }]))
   const config = rigConfig(name, peers.length)
-  return { ...config, ...overVerbs(name, guest, keys), peers, watch: { ...config.watch, ...watch } }
+  return { ...config, ...overVerbs(name, guest, keys), peers, watch: { ...config.watch, ...watch }, recovery: recovery ?? {} }
 }
 
 /** Everything of the node that runs stops, and its memory stays: as of a machine whose kernel hangs. */
@@ -197,8 +199,8 @@ export async function startDaemon(context: ScenarioContext, guest: Guest, config
   return { daemon, daemonLog }
 }
 
-export async function startServer(node: string, guest: Guest): Promise<Pick<ClusterNode, 'server' | 'serverLog'>> {
-  const serverArguments = { node, region: regionOf(node), host: guest.ip, port: serverPort, deadlineMs: rigTimes.serverDeadlineMs }
+export async function startServer(node: string, guest: Guest, deadlineMs: number = rigTimes.serverDeadlineMs): Promise<Pick<ClusterNode, 'server' | 'serverLog'>> {
+  const serverArguments = { node, region: regionOf(node), host: guest.ip, port: serverPort, deadlineMs }
   const server = await guest.spawn([process.execPath, program('src/cli/demo/server.js'), JSON.stringify(serverArguments)])
   const serverLog = new EventLog(server)
   await serverLog.until(`server of ${node}`, ({ event }) => event === 'serving')
