@@ -141,7 +141,7 @@ export class Btf {
     let at: { type: number; bits: number } = { type: this.resolve(found.id), bits: 0 }
     for (const part of path.split('.')) {
       const [name, ...indexes] = part.split('[')
-      const next = this.#memberOf(at.type, name as string, mostNesting)
+      const next = this.#memberOf(at.type, Buffer.from(name as string, 'latin1'), mostNesting)
       if (next === undefined) return undefined
       bit += next.bit
       at = next
@@ -175,24 +175,27 @@ export class Btf {
   }
 
   /** @param searched anonymous structures without it: many may hold the same ones */
-  #memberOf(structure: number, wanted: string, depth: number, searched = new Set<number>()): { type: number; bit: number; bits: number } | undefined {
-    if (structure === 0 || searched.has(structure) || !['struct', 'union'].includes(this.#kindOf(structure))) return undefined
+  #memberOf(structure: number, wanted: Uint8Array, depth: number, searched?: Set<number>): { type: number; bit: number; bits: number } | undefined {
+    if (structure === 0 || searched?.has(structure)) return undefined
+    const kind = this.#kindOf(structure)
+    if (kind !== 'struct' && kind !== 'union') return undefined
     if (depth === 0) throw corrupt(`structure ${structure} lies within itself`)
     const offset = this.#offsetOf(structure)
     const info = this.#view.getUint32(offset + 4, true)
     const hasBitFields = info >>> 31 === 1
     for (let i = 0; i < (info & 0xffff); i++) {
       const at = offset + typeBytes + i * 12
-      const name = this.#text(this.#view.getUint32(at, true))
-      if (name !== '' && name !== wanted) continue
+      const name = this.#view.getUint32(at, true)
+      const isNamed = this.#strings[name] !== 0
+      if (isNamed && !this.#isText(name, wanted)) continue
       const position = this.#view.getUint32(at + 8, true)
       const bit = hasBitFields ? position & 0xff_ffff : position
       const type = this.resolve(this.#view.getUint32(at + 4, true))
-      if (name === wanted && name !== '') return { type, bit, bits: hasBitFields ? position >>> 24 : 0 }
-      const within = this.#memberOf(type, wanted, depth - 1, searched)
+      if (isNamed) return { type, bit, bits: hasBitFields ? position >>> 24 : 0 }
+      const within = this.#memberOf(type, wanted, depth - 1, (searched ??= new Set()))
       if (within) return { ...within, bit: bit + within.bit }
     }
-    searched.add(structure)
+    searched?.add(structure)
     return undefined
   }
 
@@ -269,6 +272,14 @@ export class Btf {
   #array(id: number): { element: number; length: number } {
     const at = this.#offsetOf(id) + typeBytes
     return { element: this.#view.getUint32(at, true), length: this.#view.getUint32(at + 8, true) }
+  }
+
+  /** Structures have hundreds of members, of which few are asked for: so their names are compared where they stand. */
+  #isText(at: number, wanted: Uint8Array): boolean {
+    const strings = this.#strings
+    if (at >= strings.length) throw corrupt('a name lies outside its strings')
+    for (let i = 0; i < wanted.length; i++) if (strings[at + i] !== wanted[i]) return false
+    return strings[at + wanted.length] === 0
   }
 
   #text(at: number): string {

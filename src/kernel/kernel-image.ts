@@ -6,7 +6,9 @@ import { areOf, decodeTables, readRelativeBase, readTables, readWord, type Kerne
 import { arm64FourKiB, pageBytes, x86FiveLevel, x86FourLevel, type PageTableFormat } from './page-table-format.js'
 import type { PhysicalMemory } from './physical-memory.js'
 import { KernelObject, type Selection } from './kernel-object.js'
-import { VirtualMemory } from './virtual-memory.js'
+import type { Slice } from './slice.js'
+import { findDirectMap } from './direct-map.js'
+import { VirtualMemory, type VirtualRange } from './virtual-memory.js'
 import { findVmcoreinfo, mostVmcoreinfoBytes, Vmcoreinfo } from './vmcoreinfo.js'
 
 export interface LearnOptions {
@@ -28,6 +30,14 @@ export interface KernelImageParts {
   readonly symbols: Kallsyms
   readonly types: Btf
   readonly notePhysical: number
+  /** See `findDirectMap`. */
+  readonly directMap?: bigint | undefined
+}
+
+/** Structures of one kind that are wanted. */
+export interface ObjectGroup {
+  readonly selection: Selection
+  readonly addresses: readonly bigint[]
 }
 
 /** Pieces in which memory is searched; a note that lies across two is found in the second, which begins a page early. */
@@ -47,13 +57,16 @@ export class KernelImage {
   readonly types: Btf
   /** Where the note stands: a hint for those who read the same boot again. */
   readonly notePhysical: number
+  readonly directMap: bigint | undefined
 
   /** Of parts from elsewhere; `learn` finds them in memory. */
   constructor(parts: KernelImageParts) {
     this.physical = parts.physical
     this.note = parts.note
     this.format = parts.format
+    this.directMap = parts.directMap
     this.memory = parts.memory
+    if (parts.directMap !== undefined) this.memory.useDirectMap(parts.directMap)
     this.symbols = parts.symbols
     this.types = parts.types
     this.notePhysical = parts.notePhysical
@@ -83,8 +96,8 @@ export class KernelImage {
 
   /** The same kernel, read by another way to its memory. */
   over(physical: PhysicalMemory): KernelImage {
-    const { note, format, symbols, types, notePhysical } = this
-    return new KernelImage({ physical, note, format, memory: new VirtualMemory({ physical, format, root: rootOf(note) }), symbols, types, notePhysical })
+    const { note, format, symbols, types, notePhysical, directMap } = this
+    return new KernelImage({ physical, note, format, memory: new VirtualMemory({ physical, format, root: rootOf(note) }), symbols, types, notePhysical, directMap })
   }
 
   /** Is this the kernel that is in memory now? A host that was started anew may have another, or the same elsewhere. */
@@ -123,20 +136,38 @@ export class KernelImage {
 
   /** Reads structures; one that cannot be read is answered by its error. All in one batch, unless they are very many. */
   async readObjects(selection: Selection, addresses: readonly bigint[]): Promise<(KernelObject | BackdoorsError)[]> {
-    const perObject = selection.pieces.length
-    if (perObject === 0) return []
-    const objectBytes = selection.pieces.reduce((sum, { length }) => sum + length, 0)
-    const atOnce = Math.max(1, Math.floor(batchBytes / objectBytes))
-    const read: (Uint8Array | BackdoorsError)[] = []
-    for (let i = 0; i < addresses.length; i += atOnce) {
-      const wanted = addresses.slice(i, i + atOnce).flatMap((address) => selection.ranges(address))
-      for (const piece of await this.memory.tryReadMany(wanted)) read.push(piece)
-    }
-    return addresses.map((address, i) => {
-      const pieces = read.slice(i * perObject, (i + 1) * perObject)
-      const failed = pieces.find((piece) => isBackdoorsError(piece))
-      return failed ?? new KernelObject(selection, address, pieces as Uint8Array[])
+    return (await this.readGroups([{ selection, addresses }]))[0] as (KernelObject | BackdoorsError)[]
+  }
+
+  /** As `readObjects`, for structures of several kinds in one batch. */
+  async readGroups(groups: readonly ObjectGroup[]): Promise<(KernelObject | BackdoorsError)[][]> {
+    const wanted: VirtualRange[] = []
+    for (const { selection, addresses } of groups) for (const address of addresses) for (const range of selection.ranges(address)) wanted.push(range)
+    const read = await this.#readInBatches(wanted)
+    let next = 0
+    return groups.map(({ selection, addresses }) => {
+      const count = selection.pieces.length
+      if (count === 0) return []
+      return addresses.map((address) => {
+        const pieces = read.slice(next, (next += count))
+        return pieces.find((piece) => piece instanceof BackdoorsError) ?? new KernelObject(selection, address, pieces as Slice[])
+      })
     })
+  }
+
+  async #readInBatches(wanted: readonly VirtualRange[]): Promise<readonly (Slice | BackdoorsError)[]> {
+    const read: (Slice | BackdoorsError)[] = []
+    let [from, bytes] = [0, 0]
+    for (let i = 0; i < wanted.length; i++) {
+      const { length } = wanted[i] as VirtualRange
+      if (bytes > 0 && bytes + length > batchBytes) {
+        for (const slice of await this.memory.tryReadSlices(wanted.slice(from, i))) read.push(slice)
+        ;[from, bytes] = [i, 0]
+      }
+      bytes += length
+    }
+    const last = from === wanted.length ? [] : await this.memory.tryReadSlices(from === 0 ? wanted : wanted.slice(from))
+    return from === 0 ? last : [...read, ...last]
   }
 
   /** @throws BackdoorsError NOT_MAPPED, and what reading throws */
@@ -196,7 +227,7 @@ async function learnFrom(physical: PhysicalMemory, at: number, cache: SymbolCach
   }
   const decoded = (kept && (await areOf(memory, note, kept)) ? tryDecode(kept, relativeBase, note) : undefined) ?? (await readAndKeep())
   onProgress?.('reading symbols and types', 1, 1)
-  return new KernelImage({ physical, note, format, memory, ...decoded, notePhysical: at })
+  return new KernelImage({ physical, note, format, memory, ...decoded, notePhysical: at, directMap: await findDirectMap(memory, decoded.symbols, at) })
 }
 
 /** What was kept may be another kernel's, that claims the same build id, or damaged: then it is as good as none. */

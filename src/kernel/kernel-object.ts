@@ -2,6 +2,7 @@
 import { BackdoorsError } from '../errors.js'
 import type { Btf, BtfMember } from './btf.js'
 import { mergeGap } from './merged-reads.js'
+import { bytesOf, sliceOf, type Slice } from './slice.js'
 import type { VirtualRange } from './virtual-memory.js'
 
 interface Piece {
@@ -28,6 +29,8 @@ export class Selection {
   readonly structure: string
   readonly pieces: readonly Piece[]
   readonly #fields = new Map<string, Field>()
+  /** The pieces' offsets: there are many addresses that they are added to. */
+  readonly #starts: readonly bigint[]
 
   /**
    * @param members paths, as `Btf.member` takes them
@@ -44,14 +47,15 @@ export class Selection {
     }
     const pieces: { offset: number; length: number }[] = []
     for (const [path, member] of [...found].sort(([, a], [, b]) => a.offset - b.offset)) {
-      const length = Math.max(bytesOf(member), 1)
+      const length = Math.max(bytesIn(member), 1)
       const last = pieces.at(-1)
       if (last && member.offset <= last.offset + last.length + mergeGap) last.length = Math.max(last.length, member.offset + length - last.offset)
       else pieces.push({ offset: member.offset, length })
       const piece = pieces.length - 1
-      this.#fields.set(path, { member, piece, at: member.offset - (pieces[piece] as Piece).offset, length: bytesOf(member) })
+      this.#fields.set(path, { member, piece, at: member.offset - (pieces[piece] as Piece).offset, length: bytesIn(member) })
     }
     this.pieces = pieces
+    this.#starts = pieces.map(({ offset }) => BigInt(offset))
   }
 
   has(path: string): boolean {
@@ -64,7 +68,7 @@ export class Selection {
   }
 
   ranges(address: bigint): VirtualRange[] {
-    return this.pieces.map(({ offset, length }) => ({ address: BigInt.asUintN(64, address + BigInt(offset)), length }))
+    return this.pieces.map(({ length }, i) => ({ address: BigInt.asUintN(64, address + (this.#starts[i] as bigint)), length }))
   }
 
   field(path: string): Field {
@@ -74,18 +78,27 @@ export class Selection {
   }
 }
 
-const bytesOf = ({ length, bitField }: BtfMember): number => (bitField === undefined ? length : Math.ceil((bitField.shift + bitField.bits) / 8))
+const bytesIn = ({ length, bitField }: BtfMember): number => (bitField === undefined ? length : Math.ceil((bitField.shift + bitField.bits) / 8))
 
 /** The selected members of one structure, as they were at one read. Nothing in them is to be trusted. */
 export class KernelObject {
   readonly selection: Selection
   readonly address: bigint
-  readonly #pieces: readonly Uint8Array[]
+  readonly #pieces: readonly Slice[]
 
-  constructor(selection: Selection, address: bigint, pieces: readonly Uint8Array[]) {
+  constructor(selection: Selection, address: bigint, pieces: readonly Slice[]) {
     this.selection = selection
     this.address = address
     this.#pieces = pieces
+  }
+
+  /** Of a structure that was read whole. @throws BackdoorsError KERNEL_UNSUPPORTED where its members lie beyond it */
+  static of(selection: Selection, address: bigint, bytes: Uint8Array): KernelObject {
+    const { view } = sliceOf(bytes)
+    return new KernelObject(selection, address, selection.pieces.map(({ offset, length }) => {
+      if (offset + length <= bytes.length) return { view, at: offset, length }
+      throw new BackdoorsError('KERNEL_UNSUPPORTED', `Members of this kernel's struct ${selection.structure} lie behind its ${bytes.length} bytes.`, { field: selection.structure })
+    }))
   }
 
   /** Where a member is. */
@@ -97,7 +110,7 @@ export class KernelObject {
   unsigned(path: string): bigint {
     const field = this.selection.field(path)
     const { bitField } = field.member
-    const value = (BigInt(this.#half(field, 4)) << 32n) | BigInt(this.#half(field, 0))
+    const value = field.length >= 8 ? this.#word(field) : this.#short(field)
     return bitField === undefined ? value : (value >> BigInt(bitField.shift)) & ((1n << BigInt(bitField.bits)) - 1n)
   }
 
@@ -109,12 +122,17 @@ export class KernelObject {
   /** An integer that is known to fit: of 4 bytes, or a count. Beyond 2^53 it is rounded. */
   number(path: string): number {
     const field = this.selection.field(path)
-    return field.member.bitField === undefined ? this.#half(field, 4) * 2 ** 32 + this.#half(field, 0) : Number(this.unsigned(path))
+    if (field.member.bitField !== undefined) return Number(this.unsigned(path))
+    const low = this.#half(field, 0)
+    return field.length <= 4 ? low : this.#half(field, 4) * 2 ** 32 + low
   }
 
   /** Like `number`, for integers with a sign. */
   signedNumber(path: string): number {
-    return Number(this.signed(path))
+    const field = this.selection.field(path)
+    if (field.member.bitField !== undefined || field.length > 4) return Number(this.signed(path))
+    const above = 32 - 8 * field.length
+    return (this.#half(field, 0) << above) >> above
   }
 
   /** Where a pointer points to; 0 is NULL. */
@@ -126,19 +144,36 @@ export class KernelObject {
   text(path: string): string {
     const bytes = this.bytes(path)
     const end = bytes.indexOf(0)
-    return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end))
+    if (end === 0) return ''
+    return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end))
   }
 
   bytes(path: string): Uint8Array {
     const { piece, at, length } = this.selection.field(path)
-    return (this.#pieces[piece] as Uint8Array).subarray(at, at + length)
+    const { view, at: start } = this.#pieces[piece] as Slice
+    return bytesOf({ view, at: start + at, length })
+  }
+
+  #word({ piece, at }: Field): bigint {
+    const { view, at: start } = this.#pieces[piece] as Slice
+    return view.getBigUint64(start + at, true)
+  }
+
+  #short(field: Field): bigint {
+    const low = BigInt(this.#half(field, 0))
+    return field.length <= 4 ? low : (BigInt(this.#half(field, 4)) << 32n) | low
   }
 
   /** Four bytes of a member, as a number; those beyond its end, and beyond the eighth, are 0. */
-  #half({ piece, at, length }: Field, from: number): number {
-    const bytes = this.#pieces[piece] as Uint8Array
-    let value = 0
-    for (let i = Math.min(length, from + 4) - 1; i >= from; i--) value = value * 256 + (bytes[at + i] as number)
-    return value
+  #half({ piece, at: inPiece, length }: Field, from: number): number {
+    const { view, at: start } = this.#pieces[piece] as Slice
+    const at = start + inPiece + from
+    const left = length - from
+    if (left >= 4) return view.getUint32(at, true)
+    if (left === 3) return view.getUint16(at, true) + view.getUint8(at + 2) * 2 ** 16
+    if (left === 2) return view.getUint16(at, true)
+    return left === 1 ? view.getUint8(at) : 0
   }
 }
+
+const decoder = new TextDecoder()

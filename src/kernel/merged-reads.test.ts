@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { MemoryRange, ReadableMemory } from '../fabric/remote-memory.js'
 import { mergeGap, readMerged } from './merged-reads.js'
+import { bytesOf } from './slice.js'
 
 const length = 1 << 18
 const content = Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8)) & 0xff)
@@ -28,7 +29,7 @@ describe('reads that are merged', () => {
       const { memory, asked } = recorded()
       const cost = { operations: 0, bytes: 0 }
       const read = await readMerged(memory, ranges, cost)
-      expect(read.map((bytes) => [...bytes])).toEqual(ranges.map(({ offset, length: bytes }) => [...content.subarray(offset, offset + bytes)]))
+      expect(read.map((slice) => [...bytesOf(slice)])).toEqual(ranges.map(({ offset, length: bytes }) => [...content.subarray(offset, offset + bytes)]))
       expect(asked).toHaveLength(1)
       expect(cost).toEqual({ operations: asked[0]!.length, bytes: asked[0]!.reduce((sum, range) => sum + range.length, 0) })
       expect(cost.operations).toBeLessThanOrEqual(ranges.length)
@@ -47,6 +48,16 @@ describe('reads that are merged', () => {
     const half = 32 << 10
     await readMerged(memory, [...[0, 1, 2].map((i) => ({ offset: i * half, length: half })), { offset: 100_000, length: 90_000 }, { offset: 120_000, length: 8 }], { operations: 0, bytes: 0 })
     expect(asked).toEqual([[{ offset: 0, length: 2 * half }, { offset: 2 * half, length: half }, { offset: 100_000, length: 90_000 }]])
+  })
+
+  it('are in order however far apart they are', async () => {
+    const asked: number[] = []
+    const readMany = (ranges: readonly MemoryRange[]): Promise<Uint8Array[]> => Promise.resolve(ranges.map(({ offset, length: bytes }) => (asked.push(offset), new Uint8Array(bytes).fill(offset % 251))))
+    const memory = { peer: 'a', length: 2 ** 53 - 1, readMany, read: () => Promise.reject(new Error('not asked for')) }
+    const offsets = [2 ** 52, 7, 2 ** 40, 2 ** 51]
+    const read = await readMerged(memory, offsets.map((offset) => ({ offset, length: 2 })), { operations: 0, bytes: 0 })
+    expect(asked).toEqual([7, 2 ** 40, 2 ** 51, 2 ** 52])
+    expect(read.map((slice) => [...bytesOf(slice)])).toEqual(offsets.map((offset) => [offset % 251, offset % 251]))
   })
 
   it('of nothing are none', async () => {

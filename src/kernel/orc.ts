@@ -83,7 +83,7 @@ export class OrcTables {
     let found = 0
     for (let i = 0; i * 4 < addresses.length; i++) if (at + BigInt(i * 4) + BigInt(view.getInt32(i * 4, true)) <= ip) found = i
     const bytes = entries.subarray(found * this.#entryBytes, (found + 1) * this.#entryBytes)
-    return this.#decode(new KernelObject(this.#selection, 0n, this.#selection.pieces.map(({ offset, length }) => bytes.subarray(offset, offset + length))))
+    return this.#decode(KernelObject.of(this.#selection, 0n, bytes))
   }
 
   #decode(entry: KernelObject): OrcEntry | undefined {

@@ -3,6 +3,7 @@ import { BackdoorsError } from '../errors.js'
 import { readLent } from '../fabric/bulk-reads.js'
 import type { MemoryRange, ReadableMemory } from '../fabric/remote-memory.js'
 import { readMerged } from './merged-reads.js'
+import { bytesOf, joined, type Slice } from './slice.js'
 
 /** A piece of RAM without a hole. In bytes. */
 export interface RamSpan {
@@ -65,7 +66,7 @@ export class PhysicalMemory {
     let next = 0
     return pieces.map((parts) => {
       const found = read.slice(next, (next += parts.length))
-      return found.length === 1 ? (found[0] as Uint8Array) : joined(found)
+      return bytesOf(found.length === 1 ? (found[0] as Slice) : joined(found))
     })
   }
 
@@ -79,6 +80,13 @@ export class PhysicalMemory {
     this.cost.operations += ranges.length
     for (const { length } of ranges) this.cost.bytes += length
     return await readLent(this.memory, pieces.flat() as MemoryRange[], use)
+  }
+
+  /** Where a range begins in the lent memory, if it lies in one span: most do. Else NaN. */
+  offsetOf(physical: number, length: number): number {
+    const span = this.spans[this.#lastAtOrBelow(physical)]
+    const into = span === undefined ? NaN : physical - span.physical
+    return span !== undefined && into >= 0 && into + length <= span.length ? span.offset + into : NaN
   }
 
   /** Where a range lies in the lent memory: in several pieces where it crosses spans. @returns undefined where there is a hole */
@@ -118,14 +126,4 @@ export class PhysicalMemory {
     }
     return low - 1
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }

@@ -2,30 +2,20 @@
  * Memory by virtual addresses: of a kernel, or of a process. The processor's page tables are read from physical memory,
  * level by level, all addresses of a batch at once, so that a batch costs as many reads as there are levels, and one.
  */
-import { BackdoorsError, isBackdoorsError } from '../errors.js'
+import { BackdoorsError } from '../errors.js'
+import type { MemoryRange } from '../fabric/remote-memory.js'
+import { KnownPages, largePageOf, type Translation } from './known-pages.js'
+import { readMerged } from './merged-reads.js'
 import { decodeEntry, entryBytes, indexOf, isCanonical, pageBytes, pageDecoder, type PageTableFormat, type PageTableLevel } from './page-table-format.js'
 import type { PhysicalMemory, PhysicalRange } from './physical-memory.js'
+import { bytesOf, joined, type Slice } from './slice.js'
+import { checkRanges, intoPage, pagesOf, type VirtualRange } from './virtual-range.js'
 
-/** `address` has 64 bits: a kernel's are in the upper half. */
-export interface VirtualRange {
-  readonly address: bigint
-  /** In bytes. */
-  readonly length: number
-  /** Physical address of another root table than the memory's own: one batch may read many processes. */
-  readonly root?: number | undefined
-}
+export type { Translation } from './known-pages.js'
+export type { VirtualRange } from './virtual-range.js'
 
-/** A physical address, and how large the page is that it lies in. */
-interface Page {
-  readonly physical: number
-  readonly pageBytes: number
-}
-
-/** Where an address leads. */
-export type Translation =
-  | Page
-  /** `level` names the table whose entry leads nowhere, or lies outside the machine's RAM. */
-  | { readonly missing: string; readonly level: string }
+/** Where a range lies in the lent memory: in one piece, or in several; or why nowhere. */
+type Place = MemoryRange | readonly MemoryRange[] | BackdoorsError
 
 export interface VirtualMemoryOptions {
   readonly physical: PhysicalMemory
@@ -36,12 +26,6 @@ export interface VirtualMemoryOptions {
 
 /** Tables that are kept: 4 KiB each. A kernel's own mappings take a few hundred. */
 const mostTables = 4096
-/** Pages whose place is remembered: a structure is seldom read alone. */
-const mostFound = 1 << 16
-const [smallShift, largeShift] = [12n, 21n]
-const largeBytes = 2 ** 21
-/** Bytes of one call of `readMany`: more is read in several. */
-const mostBytes = 256 << 20
 
 /** An address on its way down the tables. */
 interface Walk {
@@ -56,19 +40,25 @@ export class VirtualMemory {
   readonly #root: number
   /** By physical address; the one longest unused is the first. */
   readonly #tables = new Map<number, DataView>()
-  /** Pages of this root, by their numbers. */
-  readonly #found = new Map<bigint, Page>()
+  /** Of this root. */
+  readonly #known: KnownPages
 
   constructor({ physical, format, root }: VirtualMemoryOptions) {
     this.#physical = physical
     this.#format = format
     this.#root = root
+    this.#known = new KnownPages(physical)
+  }
+
+  /** All RAM is mapped from here on, one byte behind another (`PAGE_OFFSET`): what lies there is found without the tables. */
+  useDirectMap(start: bigint): void {
+    this.#known.directMap = start
   }
 
   /** Forgets the tables read so far: those of a living kernel change. */
   forget(): void {
     this.#tables.clear()
-    this.#found.clear()
+    this.#known.forget()
   }
 
   /** Translates all addresses, by as many reads as there are levels at most. @throws what reading throws */
@@ -119,43 +109,25 @@ export class VirtualMemory {
   async #translate(wanted: readonly Pick<VirtualRange, 'address' | 'root'>[]): Promise<Translation[]> {
     const walks = wanted.map(({ address, root = this.#root }): Walk => {
       const walk = this.#walkTo(address, root)
-      if (root === this.#root) walk.result ??= this.#remembered(address)
+      if (root === this.#root) walk.result ??= this.#known.find(address)
       return walk
     })
     const [own, others] = [[] as Walk[], [] as Walk[]]
     for (const [i, walk] of walks.entries()) if (walk.result === undefined) ((wanted[i]?.root ?? this.#root) === this.#root ? own : others).push(walk)
     // One address of each 2 MiB goes first: where they are one page, all others of it are known then.
-    const areas = new Set<bigint>()
-    const first = own.filter(({ address }) => areas.size < areas.add(address >> largeShift).size)
+    const areas = new Set<number>()
+    const first = own.filter(({ address }) => areas.size < areas.add(largePageOf(address)).size)
     await this.#walk([...first, ...others])
-    for (const { address, result } of first) this.#remember(address, result)
-    const rest = own.filter((walk) => (walk.result ??= this.#remembered(walk.address)) === undefined)
+    for (const { address, result } of first) this.#known.remember(address, result)
+    const rest = own.filter((walk) => (walk.result ??= this.#known.find(walk.address)) === undefined)
     await this.#walk(rest)
-    for (const { address, result } of rest) this.#remember(address, result)
+    for (const { address, result } of rest) this.#known.remember(address, result)
     return walks.map(({ result }) => result ?? { missing: 'no page at the last level', level: 'address' })
   }
 
   /** All go down to where they lead. */
   async #walk(walks: readonly Walk[]): Promise<void> {
     for (const level of this.#format.levels) await this.#step(walks, level)
-  }
-
-  /** What is not mapped may be by the next time, so only pages are remembered. */
-  #remember(address: bigint, result: Translation | undefined): void {
-    if (result === undefined || 'missing' in result) return
-    if (this.#found.size >= mostFound) this.#found.clear()
-    const { physical, pageBytes: size } = result
-    const shift = size >= largeBytes ? largeShift : smallShift
-    // Keys of large pages are negative: they share the map with those of small ones.
-    const key = address >> shift
-    this.#found.set(shift === largeShift ? ~key : key, { physical: physical - Number(address & ((1n << shift) - 1n)), pageBytes: size })
-  }
-
-  #remembered(address: bigint): Page | undefined {
-    const large = this.#found.get(~(address >> largeShift))
-    if (large) return { physical: large.physical + Number(address & (BigInt(largeBytes) - 1n)), pageBytes: large.pageBytes }
-    const small = this.#found.get(address >> smallShift)
-    return small && { physical: small.physical + Number(address & (BigInt(pageBytes) - 1n)), pageBytes: small.pageBytes }
   }
 
   /**
@@ -177,24 +149,47 @@ export class VirtualMemory {
 
   /** As `readMany`, but what cannot be read is answered by its error and costs its neighbours nothing. */
   async tryReadMany(ranges: readonly VirtualRange[]): Promise<(Uint8Array | BackdoorsError)[]> {
+    return (await this.tryReadSlices(ranges)).map((slice) => (slice instanceof BackdoorsError ? slice : bytesOf(slice)))
+  }
+
+  /** As `tryReadMany`, for many small ranges: those that were read together share a view. */
+  async tryReadSlices(ranges: readonly VirtualRange[]): Promise<(Slice | BackdoorsError)[]> {
     checkRanges(ranges)
-    const pages = ranges.map(pagesOf)
-    const translations = await this.#translate(pages.flat())
+    const places = await this.#placesOf(ranges)
+    const wanted: MemoryRange[] = []
+    for (const place of places) {
+      if (place instanceof BackdoorsError) continue
+      if ('offset' in place) wanted.push(place)
+      else for (const part of place) wanted.push(part)
+    }
+    const read = wanted.length === 0 ? [] : await readMerged(this.#physical.memory, wanted, this.#physical.cost)
     let next = 0
-    const located = pages.map((parts) => this.#locate(parts, translations.slice(next, (next += parts.length))))
-    const read = await this.#physical.readMany(located.flatMap((range) => (isBackdoorsError(range) ? [] : range)))
-    let at = 0
-    return located.map((range, i) => {
-      if (isBackdoorsError(range)) return range
-      if (range.length === 1) return read[at++] as Uint8Array
-      const whole = new Uint8Array((ranges[i] as VirtualRange).length)
-      let filled = 0
-      for (const part of read.slice(at, (at += range.length))) {
-        whole.set(part, filled)
-        filled += part.length
-      }
-      return whole
+    return places.map((place) => {
+      if (place instanceof BackdoorsError) return place
+      return 'offset' in place ? (read[next++] as Slice) : joined(read.slice(next, (next += place.length)))
     })
+  }
+
+  /** Where ranges are in the lent memory; most are found without a look at the tables. */
+  async #placesOf(ranges: readonly VirtualRange[]): Promise<Place[]> {
+    const places = ranges.map((range) => this.#placeAtOnce(range))
+    if (!places.includes(undefined)) return places as Place[]
+    const unknown = ranges.filter((_, i) => places[i] === undefined)
+    const pages = unknown.map(pagesOf)
+    const translations = await this.#translate(pages.flat())
+    let [next, at] = [0, 0]
+    return places.map((place) => {
+      if (place) return place
+      const parts = pages[at++] as VirtualRange[]
+      return this.#locate(parts, translations.slice(next, (next += parts.length)))
+    })
+  }
+
+  #placeAtOnce({ address, length, root = this.#root }: VirtualRange): MemoryRange | undefined {
+    if (root !== this.#root) return undefined
+    let offset = this.#physical.offsetOf(this.#known.directlyMapped(address), length)
+    if (Number.isNaN(offset) && intoPage(address) + length <= pageBytes) offset = this.#physical.offsetOf(this.#known.find(address)?.physical ?? NaN, length)
+    return Number.isNaN(offset) ? undefined : { offset, length }
   }
 
   #descend(walk: Walk, level: PageTableLevel, table: DataView | undefined): void {
@@ -238,7 +233,7 @@ export class VirtualMemory {
   }
 
   /** Where the parts of one range are; neighbours in physical memory are read as one. */
-  #locate(parts: readonly VirtualRange[], translations: readonly Translation[]): PhysicalRange[] | BackdoorsError {
+  #locate(parts: readonly VirtualRange[], translations: readonly Translation[]): Place {
     const located: { physical: number; length: number }[] = []
     for (const [i, { address, length }] of parts.entries()) {
       const translation = translations[i] as Translation
@@ -249,39 +244,12 @@ export class VirtualMemory {
       if (last && last.physical + last.length === physical) last.length += length
       else located.push({ physical, length })
     }
-    return located
+    const places = located.flatMap((range) => this.#physical.locate(range) as MemoryRange[])
+    return places.length === 1 ? (places[0] as MemoryRange) : places
   }
 
   #notMapped(address: bigint, length: number, why: string): BackdoorsError {
     const { peer } = this.#physical.memory
     return new BackdoorsError('NOT_MAPPED', `${length} bytes at address 0x${address.toString(16)} of ${peer}: ${why}`, { peer, address, length })
   }
-}
-
-const endOfAddresses = 1n << 64n
-
-function checkRanges(ranges: readonly VirtualRange[]): void {
-  let bytes = 0
-  for (const { address, length } of ranges) {
-    // A pointer found in memory may be so near to the end that what it should point to lies beyond: that is not mapped.
-    const isAddress = address >= 0n && address < endOfAddresses && Number.isSafeInteger(length) && length > 0
-    if (!isAddress) throw new BackdoorsError('INVALID_ARGUMENT', `${length} bytes at address 0x${address.toString(16)}: give at least 1 byte, and an address of 64 bits`, { address, length })
-    bytes += length
-  }
-  if (bytes > mostBytes) throw new BackdoorsError('INVALID_ARGUMENT', `${bytes} bytes in one call: at most ${mostBytes}`, { length: bytes })
-}
-
-/** The range, cut where pages end. */
-function pagesOf(range: VirtualRange): VirtualRange[] {
-  const { address, length, root } = range
-  if (Number(address & BigInt(pageBytes - 1)) + length <= pageBytes) return [range]
-  const parts: VirtualRange[] = []
-  let [from, left] = [address, length]
-  while (left > 0) {
-    const part = Math.min(left, pageBytes - Number(from & BigInt(pageBytes - 1)))
-    parts.push({ address: from, length: part, root })
-    from += BigInt(part)
-    left -= part
-  }
-  return parts
 }

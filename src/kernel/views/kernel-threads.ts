@@ -1,5 +1,5 @@
 /** The full names of kernel threads, which do not fit into `comm`: of workers, with what they work on. */
-import type { KernelImage } from '../kernel-image.js'
+import type { KernelImage, ObjectGroup } from '../kernel-image.js'
 import { KernelObject, Selection } from '../kernel-object.js'
 import type { Faults } from '../walks.js'
 
@@ -8,31 +8,33 @@ const workerFlag = 0x20
 /** `TASK_COMM_LEN` of the longest kind: what `/proc` prints of a name. */
 const mostNameBytes = 64
 
+/** What holds the names of kernel threads: nothing, of a kernel that keeps none. @param threads `task_struct`s of kernel threads */
+export function selectKthreads({ types }: KernelImage, threads: readonly KernelObject[]): ObjectGroup {
+  const hasWorkers = types.member('kthread', 'data') !== undefined && types.member('worker', 'desc') !== undefined
+  return { selection: new Selection(types, 'kthread', [], ['data', 'full_name']), addresses: hasWorkers ? threads.map(kthreadOf).filter((address) => address !== 0n) : [] }
+}
+
+/** Before 5.17 it stood in the place of another member; those threads keep their short names. */
+const kthreadOf = (task: KernelObject): bigint => (task.selection.has('worker_private') ? task.pointer('worker_private') : 0n)
+
 /**
  * Source: `proc_task_name` in fs/proc/array.c, `get_kthread_comm` in kernel/kthread.c, `wq_worker_comm` in kernel/workqueue.c.
  *
  * @param threads `task_struct`s of kernel threads
+ * @param kthreads what `selectKthreads` selected, by address
  * @returns by the tasks' addresses; those that have no name but `comm` are left out
  */
-export async function readThreadNames(image: KernelImage, threads: readonly KernelObject[], faults: Faults): Promise<Map<bigint, string>> {
+export async function readThreadNames(image: KernelImage, threads: readonly KernelObject[], kthreads: ReadonlyMap<bigint, KernelObject>, faults: Faults): Promise<Map<bigint, string>> {
   const names = new Map<bigint, string>()
-  const { types } = image
-  const hasWorkers = types.member('kthread', 'data') !== undefined && types.member('worker', 'desc') !== undefined
-  if (!hasWorkers) return names
-  // Before 5.17 it stood in the place of another member; those threads keep their short names.
-  const held = threads.map((task) => (task.selection.has('worker_private') ? task.pointer('worker_private') : 0n))
-  const known = threads.filter((_, i) => held[i] !== 0n)
-  const kthreads = await image.readObjects(new Selection(types, 'kthread', ['data'], ['full_name']), held.filter((address) => address !== 0n))
   const workers: Named[] = []
   const others: Named[] = []
-  for (const [i, kthread] of kthreads.entries()) {
-    const task = known[i] as KernelObject
-    if (!(kthread instanceof KernelObject)) faults.push(kthread)
-    else if (task.number('flags') & workerFlag) workers.push({ task, at: kthread.pointer('data') })
+  for (const task of threads) {
+    const kthread = kthreads.get(kthreadOf(task))
+    if (kthread === undefined) continue
+    if (task.number('flags') & workerFlag) workers.push({ task, at: kthread.pointer('data') })
     else if (kthread.selection.has('full_name') && kthread.pointer('full_name') !== 0n) others.push({ task, at: kthread.pointer('full_name') })
   }
-  await nameWorkers(image, workers, names, faults)
-  await nameOthers(image, others, names, faults)
+  await Promise.all([nameWorkers(image, workers, names, faults), nameOthers(image, others, names, faults)])
   return names
 }
 
@@ -42,6 +44,7 @@ interface Named {
 }
 
 async function nameWorkers(image: KernelImage, workers: readonly Named[], names: Map<bigint, string>, faults: Faults): Promise<void> {
+  if (workers.length === 0) return
   const read = await image.readObjects(new Selection(image.types, 'worker', ['desc', 'pool', 'current_work']), workers.map(({ at }) => at))
   for (const [i, worker] of read.entries()) {
     const { task } = workers[i] as Named

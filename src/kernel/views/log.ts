@@ -10,6 +10,7 @@ import { BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
 import { Selection, type KernelObject } from '../kernel-object.js'
 import { readPieces, type Pieces } from '../pieces.js'
+import { bytesOf, type Slice } from '../slice.js'
 import type { Faults } from '../walks.js'
 
 export interface LogEntry {
@@ -46,27 +47,34 @@ const mostSizeBits = 26
 const mostCountBits = 20
 /** A descriptor has 24, an info 88. */
 const mostElementBytes = 128
-const stateShift = 62n
-const idMask = (1n << stateShift) - 1n
 /** `enum desc_state`; 2 is finalized: no more is added. */
-const [reserved, committed, reusable] = [0n, 1n, 3n]
+const [reserved, committed, reusable] = [0, 1, 3]
 /** A message that is an empty line has no block: `NO_LPOS`, in later kernels `EMPTY_LINE_LPOS`. */
-const emptyLine = 3n
+const emptyLine = 3
 /** `struct prb_data_block`: the number of its descriptor, then the text. */
 const blockHeadBytes = 8
-const blockAlignment = 8n
+const blockAlignment = 8
 /** `caller_id`: a CPU, not a thread. */
 const callerIsCpu = 0x8000_0000
 
-const wrap = (value: bigint): bigint => BigInt.asUintN(64, value)
+/*
+ * Numbers of descriptors (62 bits) and positions (64 bits) begin a little below where they go round to 0. Read with a sign they
+ * are small, and exact as numbers; those that are not are none that a kernel ever came to.
+ */
+const mostNumber = 2 ** 52
+const idOf = (high: number, low: number): number => ((high << 2) >> 2) * 2 ** 32 + low
+const positionAt = (view: DataView, at: number): number => view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
+/** What is left of a number by a size, a power of 2. */
+const within = (value: number, size: number): number => value - Math.floor(value / size) * size
+const isOdd = (value: number): boolean => within(value, 2) === 1
 
 /** The numbers of a `struct printk_ringbuffer`. */
 interface Ring {
   readonly countBits: number
   readonly sizeBits: number
-  readonly head: bigint
-  readonly tail: bigint
-  readonly textTail: bigint
+  readonly head: number
+  readonly tail: number
+  readonly textTail: number
   readonly descriptorsAt: bigint
   readonly infosAt: bigint
   readonly textAt: bigint
@@ -77,15 +85,29 @@ interface Contents {
   readonly image: KernelImage
   readonly ring: Ring
   readonly layout: Layout
+  readonly stretches: readonly ReadStretch[]
+  readonly text: Pieces
+}
+
+/** Neighbouring places of the rings of descriptors and infos. */
+interface Stretch {
+  readonly first: number
+  readonly count: number
+}
+
+interface ReadStretch extends Stretch {
   readonly descriptors: Pieces
   readonly infos: Pieces
-  readonly text: Pieces
 }
 
 interface Layout {
   readonly ring: Selection
-  readonly descriptor: Selection
+  /** Where in a descriptor its three words are. */
+  readonly state: number
+  readonly begin: number
+  readonly next: number
   readonly info: Selection
+  readonly hasDevice: boolean
   readonly descriptorBytes: number
   readonly infoBytes: number
 }
@@ -100,15 +122,25 @@ export async function readLog(image: KernelImage): Promise<KernelLog> {
   const at = await image.variable('prb')
   const ring = ringOf(image, await image.readObject(layout.ring, at))
   const faults: Faults = []
-  const [descriptors, infos, text] = (await readPieces(image.memory, [
-    { address: ring.descriptorsAt, length: layout.descriptorBytes << ring.countBits },
-    { address: ring.infosAt, length: layout.infoBytes << ring.countBits },
+  const used = stretchesOf(ring)
+  const elements = ({ first, count }: Stretch, start: bigint, elementBytes: number) => ({ address: BigInt.asUintN(64, start + BigInt(first * elementBytes)), length: count * elementBytes, elementBytes })
+  const [text, ...rings] = (await readPieces(image.memory, [
     { address: ring.textAt, length: 2 ** ring.sizeBits },
-  ], faults)) as [Pieces, Pieces, Pieces]
+    ...used.flatMap((stretch) => [elements(stretch, ring.descriptorsAt, layout.descriptorBytes), elements(stretch, ring.infosAt, layout.infoBytes)]),
+  ], faults)) as [Pieces, ...Pieces[]]
+  const stretches = used.map((stretch, i) => ({ ...stretch, descriptors: rings[2 * i] as Pieces, infos: rings[2 * i + 1] as Pieces }))
   // A living kernel has written on meanwhile: what it has given up since then may be written over.
   const after = ringOf(image, await image.readObject(layout.ring, at))
-  const found = decode({ image, layout, ring: { ...ring, tail: after.tail, textTail: after.textTail }, descriptors, infos, text }, faults)
+  const found = decode({ image, layout, ring: { ...ring, tail: after.tail, textTail: after.textTail }, stretches, text }, faults)
   return { ...found, faults }
+}
+
+/** The places that are in use, from the tail to the head: two stretches where they go round the end. */
+function stretchesOf({ countBits, head, tail }: Ring): Stretch[] {
+  const places = 2 ** countBits
+  const [first, count] = [within(tail, places), head - tail + 1]
+  const beforeEnd = Math.min(count, places - first)
+  return beforeEnd === count ? [{ first, count }] : [{ first, count: beforeEnd }, { first: 0, count: count - beforeEnd }]
 }
 
 /** @throws BackdoorsError KERNEL_UNSUPPORTED */
@@ -119,105 +151,127 @@ function layoutOf({ types }: KernelImage): Layout {
   ])
   const descriptor = new Selection(types, 'prb_desc', ['state_var', 'text_blk_lpos.begin', 'text_blk_lpos.next'])
   const info = new Selection(types, 'printk_info', ['seq', 'ts_nsec', 'text_len', 'facility', 'level', 'caller_id'], ['dev_info.subsystem', 'dev_info.device'])
-  const bytesOf = (name: string): number => {
+  const sizeOf = (name: string): number => {
     const bytes = types.sizeOf(types.find(name)?.id ?? 0)
     if (bytes <= mostElementBytes) return bytes
     throw new BackdoorsError('KERNEL_UNSUPPORTED', `This kernel's struct ${name} has ${bytes} bytes.`, { field: name })
   }
-  return { ring, descriptor, info, descriptorBytes: bytesOf('prb_desc'), infoBytes: bytesOf('printk_info') }
+  const wordOf = (member: string): number => {
+    const { offset, length } = descriptor.field(member).member
+    if (length === 8) return offset
+    throw new BackdoorsError('KERNEL_UNSUPPORTED', `This kernel's prb_desc.${member} has ${length} bytes.`, { field: `prb_desc.${member}` })
+  }
+  return {
+    ring, info, state: wordOf('state_var'), begin: wordOf('text_blk_lpos.begin'), next: wordOf('text_blk_lpos.next'),
+    hasDevice: info.has('dev_info.subsystem') && info.has('dev_info.device'), descriptorBytes: sizeOf('prb_desc'), infoBytes: sizeOf('printk_info'),
+  }
 }
 
 /** @throws BackdoorsError KERNEL_DATA_CORRUPT */
 function ringOf(image: KernelImage, ring: KernelObject): Ring {
   const [countBits, sizeBits] = [ring.number('desc_ring.count_bits'), ring.number('text_data_ring.size_bits')]
-  const [head, tail] = [ring.unsigned('desc_ring.head_id') & idMask, ring.unsigned('desc_ring.tail_id') & idMask]
-  const isSound = countBits >= 1 && countBits <= mostCountBits && sizeBits >= 4 && sizeBits <= mostSizeBits && ((head - tail) & idMask) < 1n << BigInt(countBits)
+  const [head, tail] = [numberOf(ring, 'desc_ring.head_id', 62), numberOf(ring, 'desc_ring.tail_id', 62)]
+  const textTail = numberOf(ring, 'text_data_ring.tail_lpos', 64)
+  const isSound = countBits >= 1 && countBits <= mostCountBits && sizeBits >= 4 && sizeBits <= mostSizeBits && head >= tail && head - tail < 2 ** countBits && Math.abs(head) < mostNumber && Math.abs(tail) < mostNumber
   if (!isSound) throw new BackdoorsError('KERNEL_DATA_CORRUPT', `The log of ${image.peer} claims 2^${countBits} messages, of them ${tail} to ${head}, in 2^${sizeBits} bytes.`, { peer: image.peer, address: ring.address, field: 'prb' })
-  return {
-    countBits, sizeBits, head, tail,
-    textTail: ring.unsigned('text_data_ring.tail_lpos'),
-    descriptorsAt: ring.pointer('desc_ring.descs'), infosAt: ring.pointer('desc_ring.infos'), textAt: ring.pointer('text_data_ring.data'),
-  }
+  return { countBits, sizeBits, head, tail, textTail, descriptorsAt: ring.pointer('desc_ring.descs'), infosAt: ring.pointer('desc_ring.infos'), textAt: ring.pointer('text_data_ring.data') }
 }
+
+const numberOf = (ring: KernelObject, path: string, bits: number): number => Number(BigInt.asIntN(bits, ring.unsigned(path)))
 
 /** What the slot of one descriptor holds. */
 type Found = LogEntry | 'nothing' | 'unfinished' | 'lost' | 'damaged'
 
 function decode(contents: Contents, faults: Faults): Omit<KernelLog, 'faults'> {
   const { image, ring } = contents
-  const found: { readonly entry: LogEntry; readonly ahead: bigint }[] = []
+  const found: LogEntry[] = []
+  const ahead: number[] = []
   const counts = { nothing: 0, unfinished: 0, lost: 0, damaged: 0 }
+  const most = 2 ** ring.countBits - 1
   // A head that has gone round since the tail was read leaves nothing.
-  const count = Math.min(Number((ring.head - ring.tail) & idMask), 2 ** ring.countBits - 1)
-  for (let i = 0; i <= count; i++) {
-    const entry = entryAt(contents, (ring.tail + BigInt(i)) & idMask)
+  const last = ring.tail + (ring.head < ring.tail ? most : Math.min(ring.head - ring.tail, most))
+  for (let id = ring.tail; id <= last; id++) {
+    const entry = entryAt(contents, id)
     if (typeof entry === 'string') counts[entry]++
-    else found.push({ entry, ahead: entry.sequence - BigInt(i) })
+    else {
+      found.push(entry)
+      const sequence = Number(entry.sequence)
+      ahead.push(Number.isSafeInteger(sequence) ? sequence - id : NaN)
+    }
   }
   // Messages and descriptors are numbered in step: a message that is out of step with most is not what it says.
-  const usual = mostCommon(found.map(({ ahead }) => ahead))
-  const entries = found.filter(({ ahead }) => ahead === usual).map(({ entry }) => entry)
+  const usual = mostCommon(ahead)
+  const entries = found.filter((_, i) => ahead[i] === usual)
   const damaged = counts.damaged + found.length - entries.length
   if (damaged > 0) faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `${damaged} messages in the log of ${image.peer} are damaged.`, { peer: image.peer, field: 'prb' }))
   return { entries, unfinished: counts.unfinished, lost: counts.lost }
 }
 
-function mostCommon(values: readonly bigint[]): bigint | undefined {
-  const counts = new Map<bigint, number>()
+function mostCommon(values: readonly number[]): number | undefined {
+  const counts = new Map<number, number>()
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1)
-  return [...counts].reduce<[bigint | undefined, number]>((most, one) => (one[1] > most[1] ? one : most), [undefined, 0])[0]
+  return [...counts].reduce<[number | undefined, number]>((most, one) => (one[1] > most[1] ? one : most), [undefined, 0])[0]
 }
 
-function entryAt({ ring, layout, descriptors, infos, text }: Contents, id: bigint): Found {
-  const mask = (1n << BigInt(ring.countBits)) - 1n
-  const index = Number(id & mask)
-  const descriptor = descriptors.object(layout.descriptor, index, layout.descriptorBytes)
-  const info = infos.object(layout.info, index, layout.infoBytes)
+function entryAt({ ring, layout, stretches, text }: Contents, id: number): Found {
+  const place = within(id, 2 ** ring.countBits)
+  const stretch = stretches.find(({ first, count }) => first <= place && place < first + count)
+  if (stretch === undefined) return 'nothing'
+  const index = place - stretch.first
+  const descriptor = stretch.descriptors.slice(index * layout.descriptorBytes, layout.descriptorBytes)
+  const info = stretch.infos.object(layout.info, index, layout.infoBytes)
   if (descriptor === undefined || info === undefined) return 'nothing'
-  const state = descriptor.unsigned('state_var')
-  const phase = state >> stateShift
+  const state = descriptor.at + layout.state
+  const high = descriptor.view.getUint32(state + 4, true)
+  const phase = high >>> 30
   // A number that is not its own: the ring has never come so far, or its writer has only just taken it.
-  if (phase === reusable || (state & idMask) !== id) return 'nothing'
+  if (phase === reusable || idOf(high, descriptor.view.getUint32(state, true)) !== id) return 'nothing'
   if (phase === reserved) return 'unfinished'
-  const bytes = textOf(ring, text, descriptor, id)
+  const bytes = textOf(ring, layout, text, descriptor, id)
   if (typeof bytes === 'string') return bytes
-  return entryOf(info, bytes.subarray(0, info.number('text_len')), phase === committed)
+  return entryOf(info, layout, bytes.subarray(0, info.number('text_len')), phase === committed)
 }
+
+const noText = new Uint8Array(0)
 
 /** As the kernel's own `get_data` finds a block, and with its checks. */
-function textOf(ring: Ring, text: Pieces, descriptor: KernelObject, id: bigint): Uint8Array | 'lost' | 'damaged' {
-  const [begin, next] = [descriptor.unsigned('text_blk_lpos.begin'), descriptor.unsigned('text_blk_lpos.next')]
+function textOf(ring: Ring, layout: Layout, text: Pieces, { view, at }: Slice, id: number): Uint8Array | 'lost' | 'damaged' {
+  const [begin, next] = [positionAt(view, at + layout.begin), positionAt(view, at + layout.next)]
   // Odd positions are no blocks: an empty line, or one for which there was no room.
-  if (begin === emptyLine && next === emptyLine) return new Uint8Array(0)
-  if ((begin & 1n) === 1n && (next & 1n) === 1n) return 'lost'
-  if (begin % blockAlignment !== 0n || next % blockAlignment !== 0n) return 'damaged'
+  if (begin === emptyLine && next === emptyLine) return noText
+  if (isOdd(begin) && isOdd(next)) return 'lost'
+  const isPlace = begin % blockAlignment === 0 && next % blockAlignment === 0 && Number.isSafeInteger(begin) && Number.isSafeInteger(next)
+  if (!isPlace) return 'damaged'
   // The tail has gone on beyond it while it was read.
-  if (BigInt.asIntN(64, begin - ring.textTail) < 0n) return 'lost'
-  const size = BigInt(2 ** ring.sizeBits)
-  const [round, nextRound] = [begin / size, next / size]
-  const isWhole = round === nextRound || (next % size === 0n && wrap(begin - (begin % size) + size) === next)
-  if (isWhole ? wrap(next - begin) > size || next === begin : wrap(begin + size) / size !== nextRound) return 'damaged'
+  if (begin < ring.textTail) return 'lost'
+  const size = 2 ** ring.sizeBits
+  const [round, nextRound] = [Math.floor(begin / size), Math.floor(next / size)]
+  const isWhole = round === nextRound || next === (round + 1) * size
+  if (isWhole ? next <= begin : round + 1 !== nextRound) return 'damaged'
   // A block that does not fit before the end stands whole at the start.
-  const start = isWhole ? Number(begin % size) : 0
-  const length = Number(isWhole ? wrap(next - begin) : next % size)
-  const block = length < blockHeadBytes ? undefined : text.bytes(start, length)
-  if (block === undefined || new DataView(block.buffer, block.byteOffset).getBigUint64(0, true) !== id) return 'damaged'
-  return block.subarray(blockHeadBytes)
+  const start = isWhole ? within(begin, size) : 0
+  const length = isWhole ? next - begin : within(next, size)
+  const block = length < blockHeadBytes ? undefined : text.slice(start, length)
+  const high = block?.view.getUint32(block.at + 4, true) ?? 0
+  if (block === undefined || high >>> 30 !== 0 || idOf(high, block.view.getUint32(block.at, true)) !== id) return 'damaged'
+  return bytesOf(block).subarray(blockHeadBytes)
 }
 
-function entryOf(info: KernelObject, text: Uint8Array, isOpen: boolean): LogEntry {
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+function entryOf(info: KernelObject, { hasDevice }: Layout, text: Uint8Array, isOpen: boolean): LogEntry {
   const caller = info.number('caller_id')
-  const [subsystem, name] = ['dev_info.subsystem', 'dev_info.device'].map((path) => (info.selection.has(path) ? info.text(path) : ''))
-  return {
+  const entry: LogEntry = {
     sequence: info.unsigned('seq'),
     timeNs: info.unsigned('ts_nsec'),
     level: info.number('level'),
     facility: info.number('facility'),
     caller: caller >= callerIsCpu ? { cpu: caller - callerIsCpu } : { task: caller },
-    text: new TextDecoder('utf-8', { ignoreBOM: true }).decode(text),
-    ...(subsystem && name ? { device: { subsystem, name } } : {}),
-    ...(isOpen ? { isOpen: true as const } : {}),
+    text: decoder.decode(text),
   }
+  const [subsystem, name] = hasDevice ? [info.text('dev_info.subsystem'), info.text('dev_info.device')] : ['', '']
+  if (!isOpen && subsystem === '') return entry
+  return { ...entry, ...(subsystem && name ? { device: { subsystem, name } } : {}), ...(isOpen ? { isOpen: true as const } : {}) }
 }
 
 /** The lines of a message as `dmesg` prints them, each with its time. */

@@ -2,6 +2,7 @@
 import { BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
 import { KernelObject, Selection } from '../kernel-object.js'
+import { sliceOf } from '../slice.js'
 import type { VirtualRange } from '../virtual-memory.js'
 import { decodePanicState, panicRanges, type PanicState } from './panic-state.js'
 import { isTickStopped, selectTick } from './tick.js'
@@ -125,7 +126,7 @@ export class PulseReader {
     const take = ({ selection, address }: Place): KernelObject | BackdoorsError => {
       const parts = read.slice(next, (next += selection.pieces.length))
       const failed = parts.find((part) => part instanceof BackdoorsError)
-      return failed ?? new KernelObject(selection, address, parts as Uint8Array[])
+      return failed ?? new KernelObject(selection, address, (parts as Uint8Array[]).map(sliceOf))
     }
     const timekeeper = sound(take(this.#timekeeper))
     const cpus = this.#cpus.map((cpu): CpuRead => {

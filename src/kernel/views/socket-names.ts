@@ -17,7 +17,7 @@ export interface Endpoint {
   readonly port: number
 }
 
-export const ipv4Text = (bytes: Uint8Array): string => bytes.join('.')
+export const ipv4Text = (bytes: Uint8Array): string => `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
 
 /** RFC 5952; addresses that stand for IPv4 end as those do. */
 export function ipv6Text(bytes: Uint8Array): string {

@@ -101,11 +101,8 @@ async function readChains(image: KernelImage, tables: readonly Table[], { type, 
     faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `A hash table of ${image.peer} at 0x${table.address.toString(16)} claims ${table.buckets} buckets.`, { peer: image.peer, address: table.address }))
     return false
   })
-  const firsts: bigint[] = []
-  for (const { address, buckets, stride, first } of sound) {
-    const [pieces] = await readPieces(image.memory, [{ address, length: buckets * stride }], faults)
-    for (const word of pieces?.words(first, stride) ?? []) firsts.push(word)
-  }
+  const pieces = await readPieces(image.memory, sound.map(({ address, buckets, stride }) => ({ address, length: buckets * stride, elementBytes: stride })), faults)
+  const firsts = pieces.flatMap((buckets, i) => buckets.pointers((sound[i] as Table).first, (sound[i] as Table).stride))
   const next = type.common[node]
   return await walkChains(image, {
     firsts, nodeOffset: BigInt(type.start.offsetOf(next)), next, faults,

@@ -61,21 +61,20 @@ const [timeWait, listen, newSynReceived] = [6, 10, 12]
 export async function readSockets(image: KernelImage, { owners = false }: SocketsOptions = {}): Promise<Sockets> {
   const faults: Faults = []
   const [tcpType, udpType] = [selectTcp(image), selectUdp(image)]
-  const isWhole = (type: SocketType) => (socket: KernelObject) => isSound(image, socket, type, faults)
-  const tcp = (await readTcpSockets(image, tcpType, faults)).filter(isWhole(tcpType))
-  const udp = (await readUdpSockets(image, udpType, faults)).filter(isWhole(udpType))
+  const [tcpFaults, udpFaults]: [Faults, Faults] = [[], []]
+  const [tcpFound, udpFound] = await Promise.all([readTcpSockets(image, tcpType, tcpFaults), readUdpSockets(image, udpType, udpFaults)])
+  const tcp = tcpFound.filter((socket) => isSound(image, socket, tcpType, tcpFaults))
+  const udp = udpFound.filter((socket) => isSound(image, socket, udpType, udpFaults))
+  for (const fault of [...tcpFaults, ...udpFaults]) faults.push(fault)
   const waits = await readWaiting(image, tcp.filter((socket) => socket.number(tcpType.common.skc_state) === timeWait), faults)
-  const found = [
-    ...udp.map((socket): Found => ({ protocol: 'udp', ...commonOf(socket, udpType), ...udpDetail(socket) })),
-    ...tcp.flatMap((socket): Found[] => {
-      const detail = tcpDetail(socket, tcpType.common.skc_state, waits)
-      return detail ? [{ protocol: 'tcp', ...commonOf(socket, tcpType), ...detail }] : []
-    }),
-  ]
+  const found: Found[] = udp.map((object) => ({ object, protocol: 'udp', type: udpType, detail: udpDetail(object) }))
+  for (const object of tcp) {
+    const detail = tcpDetail(object, tcpType.common.skc_state, waits)
+    if (detail) found.push({ object, protocol: 'tcp', type: tcpType, detail })
+  }
   const open = owners ? await readOwners(image, faults) : undefined
-  const inodes = owners ? await readInodes(image, found.map(({ socket }) => socket).filter((socket) => socket !== 0n), faults) : undefined
-  const sockets = found.map(({ socket, ...rest }): Socket => ({ ...rest, inode: inodes && (inodes.get(socket) ?? 0n), owners: open && (open.get(socket) ?? []) }))
-  return { sockets, faults }
+  const inodes = owners ? await readInodes(image, found.map(({ detail }) => detail.socket).filter((socket) => socket !== 0n), faults) : undefined
+  return { sockets: found.map((one) => socketOf(one, inodes, open)), faults }
 }
 
 const [tcpSock, udpSock] = ['inet_conn.icsk_inet.sk', 'inet.sk']
@@ -100,22 +99,23 @@ function isSound(image: KernelImage, socket: KernelObject, { whole, common }: So
   return false
 }
 
-type Common = Pick<Socket, 'address' | 'local' | 'remote' | 'family' | 'isIpv6Only' | 'interface' | 'namespace'>
-
-function commonOf(socket: KernelObject, { common }: SocketType): Common {
-  const { selection, address } = socket
+function socketOf({ object, protocol, type: { common }, detail }: Found, inodes: ReadonlyMap<bigint, bigint> | undefined, open: ReadonlyMap<bigint, SocketOwner[]> | undefined): Socket {
+  const { selection, address } = object
   const [six, remoteSix, only, namespace] = [common.skc_v6_rcv_saddr, common.skc_v6_daddr, common.skc_ipv6only, common['skc_net.net']]
-  const isIpv6 = families[socket.number(common.skc_family)] === 'ipv6' && selection.has(six) && selection.has(remoteSix)
-  const port = socket.number(common.skc_dport)
+  const isIpv6 = families[object.number(common.skc_family)] === 'ipv6' && selection.has(six) && selection.has(remoteSix)
+  const port = object.number(common.skc_dport)
   return {
-    address,
-    local: { address: isIpv6 ? ipv6Text(socket.bytes(six)) : ipv4Text(socket.bytes(common.skc_rcv_saddr)), port: socket.number(common.skc_num) },
+    protocol, address,
+    local: { address: isIpv6 ? ipv6Text(object.bytes(six)) : ipv4Text(object.bytes(common.skc_rcv_saddr)), port: object.number(common.skc_num) },
     // As it is on the wire: the other byte first.
-    remote: { address: isIpv6 ? ipv6Text(socket.bytes(remoteSix)) : ipv4Text(socket.bytes(common.skc_daddr)), port: ((port & 0xff) << 8) | (port >> 8) },
+    remote: { address: isIpv6 ? ipv6Text(object.bytes(remoteSix)) : ipv4Text(object.bytes(common.skc_daddr)), port: ((port & 0xff) << 8) | (port >> 8) },
     family: isIpv6 ? 'ipv6' : 'ipv4',
-    isIpv6Only: isIpv6 && selection.has(only) && socket.number(only) !== 0,
-    interface: socket.signedNumber(common.skc_bound_dev_if),
-    namespace: selection.has(namespace) ? socket.pointer(namespace) : undefined,
+    isIpv6Only: isIpv6 && selection.has(only) && object.number(only) !== 0,
+    interface: object.signedNumber(common.skc_bound_dev_if),
+    namespace: selection.has(namespace) ? object.pointer(namespace) : undefined,
+    state: detail.state, receiveQueue: detail.receiveQueue, sendQueue: detail.sendQueue, uid: detail.uid,
+    inode: inodes && (inodes.get(detail.socket) ?? 0n),
+    owners: open && (open.get(detail.socket) ?? []),
   }
 }
 
@@ -124,7 +124,13 @@ interface Detail extends Pick<Socket, 'state' | 'receiveQueue' | 'sendQueue' | '
   readonly socket: bigint
 }
 
-type Found = Detail & Common & Pick<Socket, 'protocol'>
+/** A socket as it was read, and what is told of it. */
+interface Found {
+  readonly object: KernelObject
+  readonly protocol: Socket['protocol']
+  readonly type: SocketType
+  readonly detail: Detail
+}
 
 const waiting = (state: SocketState): Detail => ({ state, receiveQueue: 0, sendQueue: 0, uid: undefined, socket: 0n })
 /** Sequence numbers go round. */

@@ -168,7 +168,7 @@ async function begin(image: KernelImage, addresses: readonly bigint[]): Promise<
     if (place === undefined) return { frames: [], cutShort: task.number('on_cpu') === 0 ? 'its stack pointer does not point into its stack' : 'it runs: its registers are in its CPU' }
     const bytes = read[next++] as Uint8Array | BackdoorsError
     if (!(bytes instanceof Uint8Array) || bytes.length < frameBytes) return { frames: [], cutShort: 'its stack cannot be read' }
-    const saved = new KernelObject(frame, place.address, frame.pieces.map(({ offset, length }) => bytes.subarray(offset, offset + length)))
+    const saved = KernelObject.of(frame, place.address, bytes)
     const ip = saved.unsigned('ret_addr')
     return new Unwinding({ start: place.address, bytes }, layout, ip, place.address + BigInt(frameBytes), saved.unsigned('bp'), ip === forked)
   })

@@ -1,11 +1,11 @@
 /** The processes of a machine and their threads, as `ps` lists them. */
 import { BackdoorsError } from '../../errors.js'
-import type { KernelImage } from '../kernel-image.js'
+import type { KernelImage, ObjectGroup } from '../kernel-image.js'
 import { KernelObject, Selection } from '../kernel-object.js'
 import { pageBytes } from '../page-table-format.js'
 import { walkChains, type Faults } from '../walks.js'
 import { readArguments } from './arguments.js'
-import { readThreadNames } from './kernel-threads.js'
+import { readThreadNames, selectKthreads } from './kernel-threads.js'
 import { readProcesses } from './processes.js'
 import { taskState, type TaskState } from './task-state.js'
 
@@ -74,16 +74,20 @@ export async function readTasks(image: KernelImage, { threads = false }: TaskOpt
   const faults: Faults = []
   const selection = selectTask(image)
   const leaders = (await readProcesses(image, selection, faults)).filter((task) => isSound(image, task, faults))
-  const signals = await readEach(image, new Selection(image.types, 'signal_struct', ['thread_head.next', 'nr_threads']), leaders.map((task) => task.pointer('signal')), faults)
-  const found = threads ? await withThreads(image, leaders, signals, faults) : leaders
-  const around = {
-    signals,
-    parents: await readParents(image, found, faults),
-    credentials: await readEach(image, new Selection(image.types, 'cred', ['uid', 'euid']), found.map((task) => task.pointer('real_cred')), faults),
-    memories: await readEach(image, selectMemory(image), found.flatMap(memoryOf), faults),
-    names: await readThreadNames(image, found.filter(isKernelThread), faults),
-  }
-  const lines = await readArguments(image, [...around.memories.values()], faults)
+  const signalsOf = leaders.map((task) => task.pointer('signal'))
+  const signal = { selection: new Selection(image.types, 'signal_struct', ['thread_head.next', 'nr_threads']), addresses: signalsOf }
+  const [known] = threads ? await readEach(image, [signal], faults) : []
+  const found = known ? await withThreads(image, leaders, known, faults) : leaders
+  const kernelThreads = found.filter(isKernelThread)
+  const [signals, parents, credentials, memories, kthreads] = (await readEach(image, [
+    known ? { ...signal, addresses: [] } : signal,
+    { selection: new Selection(image.types, 'task_struct', ['tgid']), addresses: parentsOf(found) },
+    { selection: new Selection(image.types, 'cred', ['uid', 'euid']), addresses: found.map((task) => task.pointer('real_cred')) },
+    { selection: selectMemory(image), addresses: found.flatMap(memoryOf) },
+    selectKthreads(image, kernelThreads),
+  ], faults)) as [Objects, Objects, Objects, Objects, Objects]
+  const [names, lines] = await Promise.all([readThreadNames(image, kernelThreads, kthreads, faults), readArguments(image, [...memories.values()], faults)])
+  const around = { signals: known ?? signals, parents: numbersOf(found, parents), credentials, memories, names }
   return { tasks: found.map((task) => taskOf(image, task, around, lines)), faults }
 }
 
@@ -120,15 +124,20 @@ function selectMemory({ types }: KernelImage): Selection {
 
 const rssCounters = ['MM_FILEPAGES', 'MM_ANONPAGES', 'MM_SHMEMPAGES'] as const
 
-/** Structures by their addresses; each is read once. */
-async function readEach(image: KernelImage, selection: Selection, addresses: readonly bigint[], faults: Faults): Promise<Map<bigint, KernelObject>> {
-  const unique = [...new Set(addresses)]
-  const objects = new Map<bigint, KernelObject>()
-  for (const object of await image.readObjects(selection, unique)) {
-    if (object instanceof KernelObject) objects.set(object.address, object)
-    else faults.push(object)
-  }
-  return objects
+/** Structures by their addresses. */
+type Objects = ReadonlyMap<bigint, KernelObject>
+
+/** Structures of several kinds, in one batch; each is read once. */
+async function readEach(image: KernelImage, groups: readonly ObjectGroup[], faults: Faults): Promise<Objects[]> {
+  const read = await image.readGroups(groups.map(({ selection, addresses }) => ({ selection, addresses: [...new Set(addresses)] })))
+  return read.map((objects) => {
+    const found = new Map<bigint, KernelObject>()
+    for (const object of objects) {
+      if (object instanceof KernelObject) found.set(object.address, object)
+      else faults.push(object)
+    }
+    return found
+  })
 }
 
 function isSound(image: KernelImage, task: KernelObject, faults: Faults): boolean {
@@ -153,12 +162,16 @@ async function withThreads(image: KernelImage, leaders: readonly KernelObject[],
   return leaders.flatMap((leader) => [leader, ...(followers.get(leader.pointer('signal')) ?? [])])
 }
 
+/** Parents that are none of the tasks themselves: the idle task, and threads where only processes were read. */
+function parentsOf(tasks: readonly KernelObject[]): bigint[] {
+  const known = new Set(tasks.map(({ address }) => address))
+  return tasks.map((task) => task.pointer('real_parent')).filter((parent) => !known.has(parent))
+}
+
 /** Numbers of the processes that the parents are threads of, by the parents' addresses. */
-async function readParents(image: KernelImage, tasks: readonly KernelObject[], faults: Faults): Promise<Map<bigint, number>> {
+function numbersOf(tasks: readonly KernelObject[], parents: Objects): Map<bigint, number> {
   const known = new Map(tasks.map((task) => [task.address, task.signedNumber('tgid')]))
-  const unknown = tasks.map((task) => task.pointer('real_parent')).filter((parent) => !known.has(parent))
-  const read = await readEach(image, new Selection(image.types, 'task_struct', ['tgid']), unknown, faults)
-  for (const [address, parent] of read) {
+  for (const [address, parent] of parents) {
     const tgid = parent.signedNumber('tgid')
     if (tgid >= 0 && tgid <= mostPids) known.set(address, tgid)
   }
