@@ -74,7 +74,7 @@ async function memoryStore(): Promise<(id: string) => Promise<void>> {
   const { default: session } = await load(() => import('express-session'), 'express-session')
   const store = new session.MemoryStore()
   const value = { ...cart, cookie: new session.Cookie() }
-  return (id) => new Promise((resolve, reject) => store.set(id, value, (error: unknown) => (error ? reject(error) : resolve())))
+  return (id) => new Promise((resolve) => store.set(id, value, () => resolve()))
 }
 
 async function withRedis<T>(run: (redis: Redis) => Promise<T>): Promise<T> {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { isBackdoorsError } from '../../errors.js'
+import { fuzzTimeoutMs } from '../testing/fuzz.js'
 import { surviveDamage, withBytes } from '../testing/hostile-memory.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
 import { unwindTask, unwindTasks } from './stack.js'
@@ -56,7 +57,7 @@ describe('damaged stacks', () => {
     await expect(unwindTask(host, { address: 0x1000n })).rejects.toMatchObject({ code: 'NOT_MAPPED' })
   })
 
-  it('give an answer or an error, and an end', async () => {
+  it('give an answer or an error, and an end', { timeout: fuzzTimeoutMs }, async () => {
     await surviveDamage(host, [10, 100], 300, async (image) => await unwindTasks(image, tasks), (stacks) => {
       for (const stack of stacks) if (!isBackdoorsError(stack)) expect(stack.frames.length).toBeLessThanOrEqual(128)
     })
