@@ -61,6 +61,12 @@ export async function hasBeenExtracted(memory: RemoteMemory, box: number): Promi
   return claim?.generation === claimGeneration(fenced) && !isBefore(claim.step, 'extracted')
 }
 
+/** Has the node been fenced as a whole? That holds for the life of its region. */
+export async function isNodeFenced(memory: RemoteMemory): Promise<boolean> {
+  const word = await memory.read(controlPairOffset('node') + control.fence, 8)
+  return fencedGeneration(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true)) !== 0
+}
+
 /** Who recovers it, and how far that is; undefined where nobody does. */
 export async function readClaim(memory: RemoteMemory, box: number | 'node'): Promise<Claim | undefined> {
   const word = await memory.read(controlPairOffset(box) + control.claim, 8)
