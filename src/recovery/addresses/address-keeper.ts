@@ -2,6 +2,7 @@
  * Virtual IPs on this machine: taken when their node has been recovered here, and given up when it is back or this machine
  * itself has been fenced. Each step can be run again: an address that is there already is announced once more.
  */
+import { constants } from 'node:os'
 import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import type { NetworkAddon } from '../../native/network.js'
 import { announcementFrames } from './announcement-frames.js'
@@ -82,7 +83,7 @@ export class AddressKeeper {
     const { network, later, onTrouble } = this.#options
     const { address, interface: name } = each
     const { isUp } = network.describeInterface(name)
-    if (!isUp) throw new BackdoorsError('SYSTEM_CALL_FAILED', `interface ${name} is down`, { interface: name, errno: 100, errnoName: 'ENETDOWN' })
+    if (!isUp) throw new BackdoorsError('SYSTEM_CALL_FAILED', `interface ${name} is down`, { interface: name, errno: constants.errno.ENETDOWN, errnoName: 'ENETDOWN' })
     network.addAddress(name, address.bytes, address.prefixLength)
     this.#callOff(each)
     this.#held.set(each, [])
