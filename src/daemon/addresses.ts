@@ -21,6 +21,7 @@ const daemonBox = 0
  */
 const heldSensor = (node: string): string => `address:${nodeNumber(node)}`
 const held = { yes: 1, no: 0, limit: 2 } as const
+const goesBack = ({ failback }: { readonly failback: boolean }): boolean => failback
 
 export class Addresses {
   readonly #config: DaemonConfig
@@ -45,9 +46,8 @@ export class Addresses {
     checkCapabilities()
     const { node, recovery } = this.#config
     for (const name of new Set(recovery.addresses.map((each) => each.interface))) this.#checkInterface(name)
-    if (!this.#named(node).some(({ failback }) => failback)) return
     try {
-      this.#report('this node has its addresses', this.#keeper.take(node))
+      this.#report('this node has its addresses', this.#keeper.take(node, goesBack))
     } catch (error) {
       // It lends and recovers all the same; the interface may come up, and be given its address, later.
       this.#log.error({ err: error }, 'this node could not take its own addresses')
@@ -77,14 +77,15 @@ export class Addresses {
     if (failures.length > 0) throw failures[0]
   }
 
-  /** Gives the addresses of a peer back that is connected, and lives: its region is not one that was fenced. */
+  /** Gives the addresses of a peer back (those with `failback`) that is connected, and lives: its region is not one that was fenced. */
   async peerConnected(peer: string, memory: RemoteMemory): Promise<void> {
-    const names = this.#named(peer)
-    if (!this.#keeper || names.length === 0 || names.every(({ failback }) => !failback)) return
+    const own = this.#config.recovery.addresses.filter(({ node }) => node === peer)
+    if (!this.#keeper || !own.some(goesBack)) return
     try {
       if (await isNodeFenced(memory)) return
-      this.#report(`${peer} is back; its addresses were given up`, this.#keeper.release(peer))
-      this.#say(peer, held.no)
+      const released = this.#keeper.release(peer, goesBack)
+      this.#report(`${peer} is back; its addresses were given up`, released)
+      if (released.length > 0 && own.every(goesBack)) this.#say(peer, held.no)
     } catch (error) {
       this.#log.warn({ peer, err: error }, 'could not see whether the peer lives, so its addresses stay as they are')
     }
@@ -102,7 +103,7 @@ export class Addresses {
 
   #makeKeeper(): AddressKeeper {
     const addresses: VirtualAddress[] = this.#config.recovery.addresses.map((each) => ({
-      node: each.node, interface: each.interface, address: parseInterfaceAddress(each.address) as InterfaceAddress,
+      ...each, address: parseInterfaceAddress(each.address) as InterfaceAddress,
     }))
     return new AddressKeeper({
       addresses, network: networkAddon(), isRouter,
@@ -112,10 +113,6 @@ export class Addresses {
       },
       onTrouble: ({ address, interface: name }, error) => this.#log.warn({ address: address.text, interface: name, err: error }, 'trouble with a virtual address'),
     })
-  }
-
-  #named(node: string): DaemonConfig['recovery']['addresses'] {
-    return this.#config.recovery.addresses.filter((each) => each.node === node)
   }
 
   /** Nodes whose addresses the failed one had taken over. What cannot be read costs these, and not its own. */

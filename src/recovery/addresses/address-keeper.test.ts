@@ -4,7 +4,7 @@ import type { NetworkInterface } from '../../native/network.js'
 import { AddressKeeper, repeatAfterMs, type AddressKeeperOptions, type VirtualAddress } from './address-keeper.js'
 import { parseInterfaceAddress } from './interface-address.js'
 
-const of = (node: string, text: string, name = 'eth0'): VirtualAddress => ({ node, address: parseInterfaceAddress(text)!, interface: name })
+const of = (node: string, text: string, name = 'eth0'): VirtualAddress => ({ node, address: parseInterfaceAddress(text)!, interface: name, failback: true })
 const ethernet: NetworkInterface = { index: 2, isUp: true, isEthernet: true, hardwareAddress: Uint8Array.of(2, 0, 0, 0, 0, 1) }
 const refused = (errnoName: string): BackdoorsError => new BackdoorsError('SYSTEM_CALL_FAILED', `refused: ${errnoName}`, { errnoName, call: 'RTM_NEWADDR' })
 
@@ -57,6 +57,14 @@ describe('taking addresses', () => {
     const { keeper, calls } = made([of('a', '10.0.0.50/32', 'lo')], { describeInterface: () => ({ ...ethernet, isEthernet: false }) })
     keeper.take('a')
     expect(calls).toEqual(['add lo 10.0.0.50/32'])
+  })
+
+  it('may be for some of a node\'s only, as may giving them up', () => {
+    const { keeper, calls } = made([of('a', '10.0.0.50/24', 'lo'), { ...of('a', '10.0.0.51/24', 'lo'), failback: false }], { sendFrame: () => undefined })
+    expect(keeper.take('a', ({ failback }) => !failback)).toHaveLength(1)
+    expect(keeper.release('a', ({ failback }) => failback)).toHaveLength(1)
+    // Together with the first of a prefix, the kernel may have removed the others.
+    expect(calls).toEqual(['add lo 10.0.0.51/24', 'remove lo 10.0.0.50/24', 'add lo 10.0.0.51/24'])
   })
 
   it('of a node that has none is nothing', () => {

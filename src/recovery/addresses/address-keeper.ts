@@ -13,7 +13,12 @@ export interface VirtualAddress {
   readonly node: string
   readonly address: InterfaceAddress
   readonly interface: string
+  /** Does it go back to its node when that one is up again? */
+  readonly failback: boolean
 }
+
+type Which = (address: VirtualAddress) => boolean
+const all: Which = () => true
 
 export interface AddressKeeperOptions {
   readonly addresses: readonly VirtualAddress[]
@@ -42,12 +47,12 @@ export class AddressKeeper {
   }
 
   /**
-   * Adds all addresses of a node to their interfaces, and announces them. A failure does not keep the others from being taken.
+   * Adds the addresses of a node to their interfaces, and announces them. A failure does not keep the others from being taken.
    * @returns what is held now
    * @throws BackdoorsError ANNOUNCE_FAILED for the first that failed, with `interface`, `call` and `errno`
    */
-  take(node: string): VirtualAddress[] {
-    const wanted = this.#of(node)
+  take(node: string, which = all): VirtualAddress[] {
+    const wanted = this.#of(node, which)
     const failures = wanted.flatMap((each) => {
       try {
         this.#takeOne(each)
@@ -60,9 +65,9 @@ export class AddressKeeper {
     return wanted
   }
 
-  /** Removes all addresses of a node from their interfaces. @returns those that were there */
-  release(node: string): VirtualAddress[] {
-    return this.#releaseEach(this.#of(node))
+  /** Removes the addresses of a node from their interfaces. @returns those that were there */
+  release(node: string, which = all): VirtualAddress[] {
+    return this.#releaseEach(this.#of(node, which))
   }
 
   /** Removes every address that it knows of: a machine that has been fenced must answer for none. @returns those that were there */
@@ -75,8 +80,8 @@ export class AddressKeeper {
     for (const address of this.#held.keys()) this.#callOff(address)
   }
 
-  #of(node: string): VirtualAddress[] {
-    return this.#options.addresses.filter((each) => each.node === node)
+  #of(node: string, which: Which): VirtualAddress[] {
+    return this.#options.addresses.filter((each) => each.node === node && which(each))
   }
 
   #takeOne(each: VirtualAddress): void {

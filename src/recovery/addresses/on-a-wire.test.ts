@@ -32,12 +32,15 @@ async function ask(command: string): Promise<unknown> {
   return told.error ?? told.answer
 }
 
-describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', () => {
+/** The keeper is a process that has to load TypeScript first. */
+const patient = { timeout: 120_000 }
+
+describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', patient, () => {
   beforeEach(async () => {
     wire = await Wire.make()
     child = startTypescript('../../recovery/addresses/testing/keeper-process.ts', [JSON.stringify(addresses)], [], wire.launcher)
     lines = createInterface({ input: child.process.stdout! })
-  })
+  }, patient.timeout)
 
   afterEach(async () => {
     child.process.kill('SIGKILL')
@@ -49,18 +52,18 @@ describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', () => {
 
   it('is there at once, and is told to all neighbours in the very bytes of the standards', async () => {
     expect(await ask('take a')).toEqual(['10.9.0.50/24', 'fd09::50/64'])
-    expect(wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
-    const six = wire.addresses().find(({ local }) => local === 'fd09::50')
+    expect(await wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
+    const six = (await wire.addresses()).find(({ local }) => local === 'fd09::50')
     expect(six).toMatchObject({ nodad: true })
     expect(six?.tentative).toBeUndefined()
     await until('all three announcements are heard', () => wire.heard(request) === 1 && wire.heard(reply) === 1 && advertisements() === 1)
   })
 
   it('takes the place of the dead machine in what neighbours remember', async () => {
-    for (const each of ['10.9.0.50', 'fd09::50']) wire.remember(each)
-    expect([wire.remembered('10.9.0.50'), wire.remembered('fd09::50')]).toEqual([staleHardware, staleHardware])
+    for (const each of ['10.9.0.50', 'fd09::50']) await wire.remember(each)
+    expect([await wire.remembered('10.9.0.50'), await wire.remembered('fd09::50')]).toEqual([staleHardware, staleHardware])
     await ask('take a')
-    await until('the neighbour has the new hardware address', () => wire.remembered('10.9.0.50') === nearHardware && wire.remembered('fd09::50') === nearHardware)
+    await wire.untilEnds('the neighbour has the new hardware address', async () => (await wire.remembered('10.9.0.50')) === nearHardware && (await wire.remembered('fd09::50')) === nearHardware)
   })
 
   it('is announced again twice, for those who missed it', async () => {
@@ -75,38 +78,38 @@ describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', () => {
   })
 
   it('may be taken when it is there already, and is announced anew', async () => {
-    wire.near('ip', 'address', 'add', '10.9.0.50/24', 'dev', 'near')
-    wire.near('ip', 'address', 'add', 'fd09::50/64', 'dev', 'near')
+    await wire.near('ip', 'address', 'add', '10.9.0.50/24', 'dev', 'near')
+    await wire.near('ip', 'address', 'add', 'fd09::50/64', 'dev', 'near')
     expect(await ask('take a')).toEqual(['10.9.0.50/24', 'fd09::50/64'])
     expect(await ask('take a')).toEqual(['10.9.0.50/24', 'fd09::50/64'])
     await until('both are heard', () => wire.heard(request) === 2 && advertisements() === 2)
-    expect(wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
+    expect(await wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
   })
 
   it('is gone when its node is back, without the others\', and announced no more', async () => {
     await ask('take a')
     await ask('take c')
     expect(await ask('release a')).toEqual(['10.9.0.50/24', 'fd09::50/64'])
-    expect(wire.texts()).toEqual(['10.9.0.51/24'])
+    expect(await wire.texts()).toEqual(['10.9.0.51/24'])
     expect(await ask('release a')).toEqual([])
     // Two repeats of the other node's address wait, and none of this one's.
     expect(await ask('repeat')).toBe(1)
   })
 
   it('survives that another one of its prefix, which came first, is given up', async () => {
-    wire.near('ip', 'address', 'flush', 'dev', 'near', 'scope', 'global')
-    wire.near('sysctl', '-qw', 'net.ipv4.conf.near.promote_secondaries=0', 'net.ipv4.conf.all.promote_secondaries=0')
+    await wire.near('ip', 'address', 'flush', 'dev', 'near', 'scope', 'global')
+    await wire.near('sysctl', '-qw', 'net.ipv4.conf.near.promote_secondaries=0', 'net.ipv4.conf.all.promote_secondaries=0')
     await ask('take a')
     await ask('take c')
     await ask('release a')
-    expect(wire.texts()).toEqual(['10.9.0.51/24'])
+    expect(await wire.texts()).toEqual(['10.9.0.51/24'])
   })
 
   it('is given up by a machine that has been fenced, with all others, also those that somebody else had set', async () => {
-    wire.near('ip', 'address', 'add', '10.9.0.51/24', 'dev', 'near')
+    await wire.near('ip', 'address', 'add', '10.9.0.51/24', 'dev', 'near')
     await ask('take a')
     expect(await ask('release-all')).toEqual(['10.9.0.50/24', 'fd09::50/64', '10.9.0.51/24'])
-    expect(wire.texts()).toEqual([])
+    expect(await wire.texts()).toEqual([])
     expect(await ask('trouble')).toEqual([])
   })
 
@@ -115,7 +118,7 @@ describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', () => {
     await ask('close')
     await ask('close')
     expect(await ask('repeat')).toBe(0)
-    expect(wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
+    expect(await wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
   })
 
   it('cannot be taken on an interface that is not there', async () => {
@@ -123,8 +126,8 @@ describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', () => {
   })
 
   it('cannot be taken on an interface that is down', async () => {
-    wire.near('ip', 'link', 'set', 'near', 'down')
+    await wire.near('ip', 'link', 'set', 'near', 'down')
     expect(await ask('take a')).toMatchObject({ code: 'ANNOUNCE_FAILED', peer: 'a', interface: 'near', errnoName: 'ENETDOWN' })
-    expect(wire.texts()).toEqual([])
+    expect(await wire.texts()).toEqual([])
   })
 })

@@ -9,7 +9,7 @@ import { AddressKeeper, type VirtualAddress } from '../address-keeper.js'
 import { parseInterfaceAddress, type InterfaceAddress } from '../interface-address.js'
 
 const written = JSON.parse(process.argv[2] as string) as { node: string; address: string; interface: string }[]
-const addresses: VirtualAddress[] = written.map((each) => ({ ...each, address: parseInterfaceAddress(each.address) as InterfaceAddress }))
+const addresses: VirtualAddress[] = written.map((each) => ({ ...each, failback: true, address: parseInterfaceAddress(each.address) as InterfaceAddress }))
 const waiting = new Set<() => void>()
 const trouble: unknown[] = []
 const keeper = new AddressKeeper({

@@ -2,11 +2,16 @@
  * Two network namespaces and a wire between them: interface `near` in the one, where addresses are taken, and `far` in the
  * other, where a neighbour listens. They are gone when the processes are that hold them.
  */
-import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { until } from '../../../../addon/test/native-fixture.js'
+import { setTimeout as sleepMs } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { patienceMs, until } from '../../../../addon/test/native-fixture.js'
+
+// Nodes that a test plays beat by timers of its event loop: nothing here may hold it up.
+const run = promisify(execFile)
 
 /**
  * Namespaces need root. Where the tests are run for a release (CI), they have to be there: then nothing is skipped, and what is
@@ -45,13 +50,13 @@ export class Wire {
     const wire = new Wire()
     wire.#near = await wire.#hold()
     wire.#far = await wire.#hold()
-    execFileSync('ip', ['link', 'add', 'near', 'netns', String(wire.#near), 'type', 'veth', 'peer', 'name', 'far', 'netns', String(wire.#far)])
-    wire.near('ip', 'link', 'set', 'near', 'address', nearHardware)
-    wire.near('ip', 'link', 'set', 'near', 'up')
-    wire.near('ip', 'address', 'add', '10.9.0.1/24', 'dev', 'near')
-    wire.far('ip', 'link', 'set', 'far', 'up')
-    wire.far('ip', 'address', 'add', '10.9.0.2/24', 'dev', 'far')
-    wire.far('ip', 'address', 'add', 'fd09::2/64', 'dev', 'far', 'nodad')
+    await run('ip', ['link', 'add', 'near', 'netns', String(wire.#near), 'type', 'veth', 'peer', 'name', 'far', 'netns', String(wire.#far)])
+    await wire.near('ip', 'link', 'set', 'near', 'address', nearHardware)
+    await wire.near('ip', 'link', 'set', 'near', 'up')
+    await wire.near('ip', 'address', 'add', '10.9.0.1/24', 'dev', 'near')
+    await wire.far('ip', 'link', 'set', 'far', 'up')
+    await wire.far('ip', 'address', 'add', '10.9.0.2/24', 'dev', 'far')
+    await wire.far('ip', 'address', 'add', 'fd09::2/64', 'dev', 'far', 'nodad')
     await wire.#listen()
     return wire
   }
@@ -61,33 +66,47 @@ export class Wire {
     return ['nsenter', '-t', String(this.#near), '-n']
   }
 
-  near(...command: string[]): string {
-    return execFileSync('nsenter', ['-t', String(this.#near), '-n', ...command], { encoding: 'utf8' })
+  async near(...command: string[]): Promise<string> {
+    return (await run('nsenter', ['-t', String(this.#near), '-n', ...command])).stdout
   }
 
-  far(...command: string[]): string {
-    return execFileSync('nsenter', ['-t', String(this.#far), '-n', ...command], { encoding: 'utf8' })
+  async far(...command: string[]): Promise<string> {
+    return (await run('nsenter', ['-t', String(this.#far), '-n', ...command])).stdout
   }
 
   /** Addresses of the near interface with their prefix lengths, but for those that the kernel gave it. */
-  addresses(): InterfaceState['addr_info'] {
-    const [state] = JSON.parse(this.near('ip', '-j', 'address', 'show', 'dev', 'near')) as InterfaceState[]
+  async addresses(): Promise<InterfaceState['addr_info']> {
+    const [state] = JSON.parse(await this.near('ip', '-j', 'address', 'show', 'dev', 'near')) as InterfaceState[]
     return state!.addr_info.filter(({ local }) => !local.startsWith('fe80:') && local !== '10.9.0.1')
   }
 
-  texts(): string[] {
-    return this.addresses().map(({ local, prefixlen }) => `${local}/${prefixlen}`)
+  async texts(): Promise<string[]> {
+    return (await this.addresses()).map(({ local, prefixlen }) => `${local}/${prefixlen}`)
   }
 
   /** Lets the far end remember an address at a machine that is no more. */
-  remember(address: string): void {
-    this.far('ip', 'neighbour', 'replace', address, 'lladdr', staleHardware, 'dev', 'far', 'nud', 'stale')
+  async remember(address: string): Promise<void> {
+    await this.far('ip', 'neighbour', 'replace', address, 'lladdr', staleHardware, 'dev', 'far', 'nud', 'stale')
   }
 
   /** The hardware address at which the far end has it. */
-  remembered(address: string): string | undefined {
-    const [entry] = JSON.parse(this.far('ip', '-j', 'neighbour', 'show', 'to', address)) as { lladdr?: string }[]
+  async remembered(address: string): Promise<string | undefined> {
+    const [entry] = JSON.parse(await this.far('ip', '-j', 'neighbour', 'show', 'to', address)) as { lladdr?: string }[]
     return entry?.lladdr
+  }
+
+  /** Waits until the near interface has these addresses; fails the test where it never does. */
+  async untilTexts(...texts: string[]): Promise<void> {
+    await this.untilEnds(`the interface has ${texts.join(' and ') || 'no address'}`, async () => (await this.texts()).join() === texts.join())
+  }
+
+  /** Waits for what will come, as either end sees it. */
+  async untilEnds(what: string, condition: () => Promise<boolean>): Promise<void> {
+    const untilMs = performance.now() + patienceMs
+    while (!(await condition())) {
+      if (performance.now() > untilMs) throw new Error(`waited ${String(patienceMs)} ms in vain: ${what}`)
+      await sleepMs(1)
+    }
   }
 
   /** How often a frame has come in. */
@@ -96,7 +115,7 @@ export class Wire {
   }
 
   async close(): Promise<void> {
-    const ended = this.#processes.map((each) => (each.exitCode === null && each.signalCode === null ? once(each, 'exit') : undefined))
+    const ended = this.#processes.filter((each) => each.exitCode === null && each.signalCode === null).map((each) => once(each, 'exit'))
     for (const each of this.#processes) each.kill('SIGKILL')
     await Promise.all(ended)
   }
