@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { capabilityName, missingCapabilities } from '../native/capabilities.js'
+import { capabilityName, missingCapabilities, neededForAddresses } from '../native/capabilities.js'
 import { networkAddon } from '../native/load.js'
 import type { BoxOwner } from '../region/box-owner.js'
 import type { RegionHeader } from '../region/header.js'
@@ -151,9 +151,6 @@ export class Addresses {
     }
   }
 }
-
-/** What `recovery.addresses` needs: to change addresses, and to send frames. */
-export const neededForAddresses = ['netAdmin', 'netRaw'] as const
 
 function checkCapabilities(): void {
   const missing = missingCapabilities(neededForAddresses).map(capabilityName)

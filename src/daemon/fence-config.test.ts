@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import { BackdoorsError } from '../errors.js'
 import { parseConfig } from './config.js'
 
@@ -83,5 +85,13 @@ describe('virtual addresses', () => {
     ['an unknown key', withAddresses({ ...address, dev: 'eth0' }), 'recovery.addresses[0].dev'],
   ])('are refused: %s', (_, config, field) => {
     expect(errorOf(() => parseConfig(config))).toMatchObject({ code: 'CONFIG_INVALID', details: { field } })
+  })
+})
+
+describe('the configuration in docs/fencing-and-addresses.md', () => {
+  it('is valid', () => {
+    const text = /```yaml\n([^]*?)```/.exec(readFileSync(new URL('../../docs/fencing-and-addresses.md', import.meta.url), 'utf8'))?.[1] ?? ''
+    const both = ['b', 'c'].map((name) => ({ name, region: `/${name}` }))
+    expect(parseConfig({ node: 'a', peers: both, ...(parse(text) as object) }).recovery).toMatchObject({ fence: { agent: 'fence_ifmib', action: 'off', plugs: { b: 'Gi1/0/3' } }, addresses: [{ failback: true }, { failback: false }] })
   })
 })

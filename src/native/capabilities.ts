@@ -6,6 +6,9 @@ export const capabilities = { netAdmin: 12, netRaw: 13, ipcLock: 14, sysNice: 23
 
 export type Capability = keyof typeof capabilities
 
+/** To change addresses of interfaces, and to send frames. */
+export const neededForAddresses: readonly Capability[] = ['netAdmin', 'netRaw']
+
 /** @param status the text of /proc/self/status */
 export function hasCapability(status: string, capability: Capability): boolean {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1]

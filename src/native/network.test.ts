@@ -1,4 +1,7 @@
 /** What needs no right to change a network: reading of arguments, and what the kernel refuses. */
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { expectCode } from '../../addon/test/native-fixture.js'
@@ -20,6 +23,26 @@ describe('a network interface', () => {
 
   it.each(['absent', 'a-name-of-16-chr', 'x'.repeat(255)])('that is not there is named: %s', (name) => {
     expectCode(() => networkAddon().describeInterface(name), 'SYSTEM_CALL_FAILED', { interface: name, errnoName: 'ENODEV', call: 'SIOCGIFINDEX' })
+  })
+})
+
+describe('in worker threads', () => {
+  const path = join(process.env['BACKDOORS_ADDON_DIR'] ?? join(import.meta.dirname, '..', '..', 'build', 'Release'), 'network.node')
+  const script = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    const addon = require(workerData)
+    addon.initialize((code, message) => Object.assign(new Error(message), { code }))
+    let code
+    try { addon.describeInterface('absent') } catch (error) { code = error.code }
+    parentPort.postMessage([addon.describeInterface('lo').index, code])`
+
+  it('each has errors of its own, and leaves the others theirs', async () => {
+    const workers = Array.from({ length: 4 }, () => new Worker(script, { eval: true, workerData: path }))
+    const ended = workers.map((worker) => once(worker, 'exit'))
+    const told = await Promise.all(workers.map(async (worker) => ((await once(worker, 'message')) as [unknown])[0]))
+    expect(told).toEqual(workers.map(() => [1, 'SYSTEM_CALL_FAILED']))
+    expect((await Promise.all(ended)).flat()).toEqual([0, 0, 0, 0])
+    expectCode(() => networkAddon().describeInterface('absent'), 'SYSTEM_CALL_FAILED', { interface: 'absent' })
   })
 })
 

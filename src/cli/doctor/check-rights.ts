@@ -1,5 +1,6 @@
 /** What the kernel lets this process do. */
-import type { Finding } from './finding.js'
+import { capabilityName, neededForAddresses } from '../../native/capabilities.js'
+import type { Finding, Purpose } from './finding.js'
 import { hasCapability, softLimit } from './limits.js'
 import type { Machine } from './machine.js'
 
@@ -21,8 +22,11 @@ export function checkRealTimeThrottling(machine: Machine): Finding {
   return { ...about, severity: 'warn', seen: 'kernel.sched_rt_runtime_us is 0', mend: 'sysctl kernel.sched_rt_runtime_us=950000' }
 }
 
-export function checkNetAdmin(machine: Machine): Finding {
-  const about = { check: 'net-admin', why: 'Taking over a failed node\'s address needs CAP_NET_ADMIN, in the daemon or in its announce hook; recovering sessions does not.' }
-  if (hasCapability(machine, 'netAdmin')) return { ...about, severity: 'ok', seen: 'CAP_NET_ADMIN is held' }
-  return { ...about, severity: 'warn', seen: 'CAP_NET_ADMIN is not held', mend: 'AmbientCapabilities=CAP_NET_ADMIN in the daemon\'s systemd unit, or an announce hook that has it (sudo).' }
+export function checkNetAdmin(machine: Machine, { takesAddresses = false }: Purpose): Finding {
+  const about = { check: 'net-admin', why: 'Taking over a failed node\'s address needs CAP_NET_ADMIN, and CAP_NET_RAW to tell its neighbours, in the daemon or in its announce hook; recovering sessions does not.' }
+  const needed = takesAddresses ? neededForAddresses : neededForAddresses.slice(0, 1)
+  const missing = needed.filter((capability) => !hasCapability(machine, capability)).map(capabilityName)
+  if (missing.length === 0) return { ...about, severity: 'ok', seen: `${needed.map(capabilityName).join(' and ')} held` }
+  const mend = `AmbientCapabilities=${neededForAddresses.map(capabilityName).join(' ')} in the daemon's systemd unit, or an announce hook that has the right (sudo).`
+  return { ...about, severity: takesAddresses ? 'bad' : 'warn', seen: `${missing.join(' and ')} not held${takesAddresses ? ', and recovery.addresses is configured: the daemon would not start' : ''}`, mend }
 }

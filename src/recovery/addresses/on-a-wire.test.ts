@@ -125,6 +125,12 @@ describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', patient, () =
     expect(await ask('take d')).toMatchObject({ code: 'ANNOUNCE_FAILED', peer: 'd', interface: 'absent', errnoName: 'ENODEV', call: 'SIOCGIFINDEX' })
   })
 
+  it('of IPv6 cannot be taken where that is switched off; the others are', async () => {
+    await wire.near('sysctl', '-qw', 'net.ipv6.conf.near.disable_ipv6=1')
+    expect(await ask('take a')).toMatchObject({ code: 'ANNOUNCE_FAILED', peer: 'a', interface: 'near', errnoName: 'EACCES', call: 'RTM_NEWADDR' })
+    expect(await wire.texts()).toEqual(['10.9.0.50/24'])
+  })
+
   it('cannot be taken on an interface that is down', async () => {
     await wire.near('ip', 'link', 'set', 'near', 'down')
     expect(await ask('take a')).toMatchObject({ code: 'ANNOUNCE_FAILED', peer: 'a', interface: 'near', errnoName: 'ENETDOWN' })
