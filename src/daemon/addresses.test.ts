@@ -123,7 +123,13 @@ describe.skipIf(!canMakeNamespaces)('the addresses of a node', patient, () => {
     a.stop()
     await b.said(/"recovered","peer":"a","outcome":"announced","target":"node"/)
     expect(await wire.texts()).toEqual(['10.9.0.50/24', '10.9.0.70/24'])
-    expect(await heldByB()).toEqual({ [`address:${nodeNumber('a')}`]: 1, [`address:${nodeNumber('c')}`]: 1 })
+    const both = { [`address:${nodeNumber('a')}`]: 1, [`address:${nodeNumber('c')}`]: 1 }
+    expect(await heldByB()).toEqual(both)
+    // The next daemon finds them on its interfaces.
+    b.process.kill('SIGKILL')
+    await b.ended()
+    await startB({ addresses: [ofA, ofC] }, wire.launcher).said(/"started"/)
+    expect(await heldByB()).toEqual(both)
   })
 
   it('stay with its recoverer where they shall not go back', async () => {

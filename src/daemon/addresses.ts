@@ -1,5 +1,6 @@
 /** Virtual IPs as the daemon moves them: at its start, with a recovery, when a node is back, and when this one is fenced. */
 import { readFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import type { Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
@@ -38,14 +39,21 @@ export class Addresses {
   }
 
   /**
-   * Sees that addresses could be taken, and takes those of this node itself.
-   * @throws BackdoorsError CAPABILITY_MISSING, ADDON_NOT_BUILT
+   * Sees that addresses could be taken; to be called before anything is begun.
+   * @throws BackdoorsError CAPABILITY_MISSING
    */
-  start(): void {
+  check(): void {
     if (!this.#keeper) return
     checkCapabilities()
+    for (const name of new Set(this.#config.recovery.addresses.map((each) => each.interface))) this.#checkInterface(name)
+  }
+
+  /** Takes the addresses of this node itself, and says which of others it holds from an earlier life. */
+  start(): void {
     const { node, recovery } = this.#config
-    for (const name of new Set(recovery.addresses.map((each) => each.interface))) this.#checkInterface(name)
+    if (!this.#keeper) return
+    const present = presentAddresses()
+    for (const each of recovery.addresses) if (each.node !== node && present.has(bytesOf(each.address))) this.#say(each.node, held.yes)
     try {
       this.#report('this node has its addresses', this.#keeper.take(node, goesBack))
     } catch (error) {
@@ -151,6 +159,11 @@ export class Addresses {
     }
   }
 }
+
+const bytesOf = (address: string): string => parseInterfaceAddress(address)?.bytes.join() ?? ''
+
+/** Those of interfaces that are up. */
+const presentAddresses = (): Set<string> => new Set(Object.values(networkInterfaces()).flatMap((each) => each ?? []).map(({ cidr }) => bytesOf(cidr ?? '')))
 
 function checkCapabilities(): void {
   const missing = missingCapabilities(neededForAddresses).map(capabilityName)

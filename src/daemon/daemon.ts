@@ -123,7 +123,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   async start(): Promise<void> {
     const { config } = this
-    this.#addresses.start()
+    this.#addresses.check()
     await this.#local.listen()
     await this.#relay.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
@@ -134,6 +134,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#fabric = fabric
     this.#followPlan(fabric)
     this.#plan = setInterval(() => this.#followPlan(fabric), planEveryMs)
+    this.#addresses.start()
     this.#started = true
     this.#log.info({ region: config.region.path, watched: this.#watchers.map(({ peer }) => peer.name) }, 'the daemon lends and watches')
   }
