@@ -1,4 +1,4 @@
-# Two targets: `memory` for every machine, and `verbs` where libibverbs is found. Built by addon/build.mjs.
+# Three targets: `memory` and `network` for every machine, and `verbs` where libibverbs is found. Built by addon/build.mjs.
 {
   'variables': {
     # A sanitizer for the tests, as gcc's -fsanitize takes it, e.g. 'address,undefined'.
@@ -30,6 +30,10 @@
     {
       'target_name': 'memory',
       'sources': ['<@(common_sources)', '<!@(ls addon/memory/*.cc)'],
+    },
+    {
+      'target_name': 'network',
+      'sources': ['<@(common_sources)', '<!@(ls addon/network/*.cc)'],
     },
   ],
   'conditions': [

@@ -5,7 +5,7 @@
  *     node addon/build.mjs [--strict] [--without-verbs] [--sanitize=address,undefined | --sanitize=thread] [--folder=FOLDER]
  *
  * --strict          warnings are errors
- * --without-verbs   builds the target `memory` only
+ * --without-verbs   builds the other targets only
  * --sanitize        builds with a sanitizer of the compiler, into .cache/addon-<sanitizer> unless a folder is given
  * --folder          builds into another folder of the package than itself; BACKDOORS_ADDON_DIR=FOLDER/build/Release selects it
  */

@@ -11,7 +11,7 @@ const documented = new Map(
 /** One value of every field of the details. */
 const allDetails: Required<ErrorDetails> = {
   peer: 'b', offset: 4096, length: 64, address: 0x7f00_0000_1000n, vendorError: 129, queuePair: 17, errno: 12, errnoName: 'ENOMEM',
-  call: 'ibv_reg_mr', path: '/dev/shm/backdoors-b', box: 3, store: 'carts', sessionId: 'u-17', field: 'peers[0].name',
+  call: 'ibv_reg_mr', path: '/dev/shm/backdoors-b', interface: 'eth0', box: 3, store: 'carts', sessionId: 'u-17', field: 'peers[0].name',
 }
 
 describe.each(errorCodes)('%s', (code) => {

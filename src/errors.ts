@@ -48,6 +48,7 @@ export const errorCodes = [
   'VERBS_UNAVAILABLE',
   'SYSTEM_CALL_FAILED',
   'MEMLOCK_LIMIT',
+  'CAPABILITY_MISSING',
   // reaching remote memory
   'OUT_OF_RANGE',
   'READ_ONLY',
@@ -125,6 +126,8 @@ export interface ErrorDetails {
   call?: string
   /** File, device or socket concerned. */
   path?: string
+  /** Network interface concerned. */
+  interface?: string
   /** Box number within its region. */
   box?: number
   /** Session store and session id. */

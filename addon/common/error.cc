@@ -43,6 +43,7 @@ napi_value ToObject(napi_env env, const Details& details) {
   }
   if (details.call) SetField(env, object, "call", Text(env, *details.call));
   if (details.path) SetField(env, object, "path", Text(env, *details.path));
+  if (details.interface) SetField(env, object, "interface", Text(env, *details.interface));
   if (details.field) SetField(env, object, "field", Text(env, *details.field));
   return object;
 }

@@ -22,6 +22,7 @@ struct Details {
   std::optional<int> error_number = {};
   std::optional<std::string> call = {};
   std::optional<std::string> path = {};
+  std::optional<std::string> interface = {};
   std::optional<std::string> field = {};
 };
 

@@ -26,7 +26,7 @@ export const exitCodeMeanings: readonly (readonly [ExitCode, string])[] = [
 
 const usageErrors: readonly ErrorCode[] = ['INVALID_ARGUMENT', 'CONFIG_INVALID']
 const absences: readonly ErrorCode[] = [
-  'ADDON_NOT_BUILT', 'VERBS_UNAVAILABLE', 'MEMLOCK_LIMIT', 'DEVICE_NOT_FOUND', 'NO_USABLE_GID',
+  'ADDON_NOT_BUILT', 'VERBS_UNAVAILABLE', 'MEMLOCK_LIMIT', 'CAPABILITY_MISSING', 'DEVICE_NOT_FOUND', 'NO_USABLE_GID',
   'REGION_NOT_FOUND', 'DAEMON_UNAVAILABLE', 'PEER_UNREACHABLE', 'KEYS_MISSING',
 ]
 

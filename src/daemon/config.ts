@@ -6,11 +6,11 @@ import { z } from 'zod'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
 import { defaultGeometry, maxBoxes, maxRegionBytes, planRegion } from '../region/layout.js'
+import { addressesSchema, faultInAddresses } from './addresses-config.js'
+import { command, fenceSchema, strangerIn, timeoutMs } from './fence-config.js'
 
 const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be a node name: lower-case letters, digits, dots and dashes, 1 to 63 characters')
 const port = z.number().int().min(0).max(65535)
-const command = z.array(z.string().min(1)).min(1).describe('A program and its arguments; no shell is involved.')
-const timeoutMs = z.number().positive().max(3_600_000)
 
 const userNumber = z.number().int().min(0).max(0xffff_fffe)
 
@@ -93,9 +93,11 @@ export const configSchema = z.strictObject({
   recovery: z.strictObject({
     enabled: z.boolean().default(true),
     /** Fencing beyond the fence word: run before the claim; where required, its failure ends the recovery. */
-    fence: z.strictObject({ command, required: z.boolean().default(true), timeoutMs: timeoutMs.default(30_000) }).optional(),
+    fence: fenceSchema.optional(),
     /** Another's recovery that has not moved for so long is taken over, though its recoverer seems to be well. */
     takeOverAfterMs: z.number().min(100).max(3_600_000).default(10_000),
+    /** Virtual IPs: taken when their node has been recovered here, before the announce command is run. */
+    addresses: addressesSchema,
     announce: z.strictObject({ command, timeoutMs: timeoutMs.default(30_000) }).optional(),
   }).prefault({}),
   metrics: z.strictObject({ host: z.string().default('127.0.0.1'), port }).optional(),
@@ -132,6 +134,7 @@ export function parseConfig(input: unknown, path?: string): DaemonConfig {
   checkRegion(config, path)
   checkPeers(config, path)
   checkHosts(config, path)
+  checkRecovery(config, path)
   return config
 }
 
@@ -171,6 +174,14 @@ function checkHosts({ fabric, hosts }: DaemonConfig, path?: string): void {
   for (const [i, { name }] of hosts.entries()) {
     if (hosts.findIndex((other) => other.name === name) < i) throw invalid(`hosts[${i}].name ${name} stands twice`, `hosts[${i}].name`, path)
   }
+}
+
+function checkRecovery({ node, peers, recovery: { fence, addresses } }: DaemonConfig, path?: string): void {
+  const isPeer = (name: string): boolean => peers.some((peer) => peer.name === name)
+  const stranger = fence && strangerIn(fence, isPeer)
+  if (stranger !== undefined) throw invalid(`${stranger} is no peer`, stranger, path)
+  const fault = faultInAddresses(addresses, (name) => name === node || isPeer(name))
+  if (fault) throw invalid(`${fault.field}: ${fault.why}`, fault.field, path)
 }
 
 /** @throws BackdoorsError CONFIG_INVALID. Relative paths in the file are taken from the file's own folder. */

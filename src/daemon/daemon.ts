@@ -10,6 +10,7 @@ import type { RecoveryStep } from '../region/control.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
 import type { Predecessor } from '../recovery/succession.js'
 import { memorySocketPathOf, socketPathOf } from '../servers/local-protocol.js'
+import { Addresses } from './addresses.js'
 import { nodeNumber, parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
@@ -50,7 +51,7 @@ export interface DaemonOptions {
 
 /**
  * Starts a daemon in this process.
- * @throws BackdoorsError CONFIG_INVALID, BOX_IN_USE (another daemon lends this region), SYSTEM_CALL_FAILED
+ * @throws BackdoorsError CONFIG_INVALID, BOX_IN_USE (another daemon lends this region), CAPABILITY_MISSING, SYSTEM_CALL_FAILED
  *
  * @example
  * const daemon = await startDaemon({ node: 'a', peers: [{ name: 'b', region: '/dev/shm/backdoors-b' }] })
@@ -75,6 +76,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #log: Logger
   readonly #own: OwnRegion
   readonly #handover: Handover
+  readonly #addresses: Addresses
   readonly #runner: RecoveryRunner
   readonly #local: LocalSocket
   readonly #relay: RelayServer
@@ -100,7 +102,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       },
       onDamaged: (error) => log.error({ err: error }, 'an adopted session is damaged, and no server is offered it'),
     }, monotonicMs)
-    this.#runner = new RecoveryRunner(config, this.#own, this.#handover, {
+    this.#addresses = new Addresses(config, this.#own.box, log)
+    this.#runner = new RecoveryRunner(config, this.#own, this.#handover, this.#addresses, {
+      log,
       onStep: (...step) => this.emit('step', ...step),
       onReport: (report) => this.#onReport(report),
       onFailure: (...failure) => this.#onFailure(...failure),
@@ -120,6 +124,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   async start(): Promise<void> {
     const { config } = this
+    this.#addresses.check()
     await this.#local.listen()
     await this.#relay.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
@@ -132,6 +137,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#fabric = fabric
     this.#followPlan(fabric)
     this.#plan = setInterval(() => this.#followPlan(fabric), planEveryMs)
+    this.#addresses.start()
     this.#started = true
     this.#log.info({ region: config.region.path, watched: this.#watchers.map(({ peer }) => peer.name) }, 'the daemon lends and watches')
   }
@@ -151,7 +157,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       if (!planned.has(peer.name) || watched.has(peer.name)) continue
       if (this.#started) this.#log.warn({ peer: peer.name }, 'this peer is watched as well, as one that is nearer is down')
       this.#watchers.push(new PeerWatcher(config, peer, fabric, {
-        onWatching: (name, incarnation) => this.emit('watching', name, incarnation),
+        onWatching: (name, incarnation) => this.#onWatching(name, incarnation),
         onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         recover: (link, target) => this.#runner.recover(link, target),
@@ -159,6 +165,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         log: this.#log,
       }))
     }
+  }
+
+  #onWatching(peer: string, incarnation: bigint): void {
+    const memory = this.#watcherOf(peer).link?.sampling
+    if (memory) void this.#addresses.peerConnected(peer, memory)
+    this.emit('watching', peer, incarnation)
   }
 
   status(): DaemonStatus {
@@ -196,6 +208,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     clearInterval(this.#plan)
     await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
+    this.#addresses.close()
     await this.#relay.close()
     await this.#fabric?.close()
     await this.#local.close()
@@ -235,6 +248,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#handover.settle()
     if (this.#fenced || !this.#own.fenced) return
     this.#fenced = true
+    this.#addresses.giveAllUp()
     this.#log.error('this node has been fenced by a peer; its memory stays lent until its recovery has ended')
     void lendUntilRecovered(this.#own).then(() => this.emit('fenced'))
   }

@@ -1,6 +1,8 @@
 /** Carries out recoveries, one at a time: a verdict comes in, a report goes out. */
+import type { Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
 import { nodeGeneration, type RecoveryStep } from '../region/control.js'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { RegionHeader } from '../region/header.js'
 import { adoptInto } from '../recovery/adopter.js'
 import { recover, type RecoveryReport, type RecoveryTarget } from '../recovery/recover.js'
@@ -8,7 +10,9 @@ import { lookAtClaim, Successions, type Predecessor, type Succession } from '../
 import { safeguardsWithout } from '../safeguards.js'
 import { monotonicMs } from '../native/clock.js'
 import type { OwnRegion } from './own-region.js'
+import type { Addresses } from './addresses.js'
 import { nodeNumber, type DaemonConfig } from './config.js'
+import { fenceExternally } from './external-fencing.js'
 import { runHook } from './hooks.js'
 import type { Handover } from './handover.js'
 import type { PeerLink } from './peer-fabric.js'
@@ -18,21 +22,24 @@ export interface RecoveryEvents {
   readonly onReport: (report: RecoveryReport) => void
   /** A hook or the recovery itself failed; what had been adopted stands. */
   readonly onFailure: (peer: string, target: RecoveryTarget, error: unknown) => void
+  readonly log: Logger
 }
 
 export class RecoveryRunner {
   readonly #config: DaemonConfig
   readonly #own: OwnRegion
   readonly #handover: Handover
+  readonly #addresses: Addresses
   readonly #events: RecoveryEvents
   readonly #successions: Successions
   #last: Promise<unknown> = Promise.resolve()
 
   /** @param predecessor what this node knows of another that holds a claim */
-  constructor(config: DaemonConfig, own: OwnRegion, handover: Handover, events: RecoveryEvents, predecessor: (number: number) => Predecessor | undefined) {
+  constructor(config: DaemonConfig, own: OwnRegion, handover: Handover, addresses: Addresses, events: RecoveryEvents, predecessor: (number: number) => Predecessor | undefined) {
     this.#config = config
     this.#own = own
     this.#handover = handover
+    this.#addresses = addresses
     this.#events = events
     const { takeOverAfterMs } = config.recovery
     this.#successions = new Successions({ recoverer: nodeNumber(config.node), notes: own.notes, predecessor, takeOverAfterMs, nowMs: monotonicMs })
@@ -63,14 +70,15 @@ export class RecoveryRunner {
     const peer = link.header.node
     try {
       if (this.#own.fenced) throw new BackdoorsError('FENCED', `This node has itself been fenced, so it recovers nobody.`, { peer: this.#config.node })
+      const memory = await link.forRecovery()
       const report = await recover({
-        memory: await link.forRecovery(),
+        memory,
         header: link.header,
         target,
         recoverer: nodeNumber(this.#config.node),
         adopt: (sessions) => adoptInto(this.#own.box, sessions),
         fenceExternally: () => this.#fenceExternally(peer, target),
-        announce: (partial) => this.#announce(link.header, partial),
+        announce: (partial) => this.#announce(memory, link.header, partial),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
         nowMs: monotonicMs,
         notes: this.#own.notes,
@@ -90,15 +98,18 @@ export class RecoveryRunner {
     // A box is one process among healthy ones; a whole machine must not be fenced for it.
     if (fence === undefined || target.kind === 'box') return
     try {
-      await runHook('FENCE_FAILED', { ...fence, input: { action: 'fence', node: peer }, env: { BACKDOORS_NODE: peer } })
+      await fenceExternally(fence, peer, this.#events.log)
     } catch (error) {
       if (fence.required) throw error
       this.#events.onFailure(peer, target, error)
     }
   }
 
-  async #announce({ node, incarnation }: RegionHeader, report: RecoveryReport): Promise<void> {
+  async #announce(memory: RemoteMemory, header: RegionHeader, report: RecoveryReport): Promise<void> {
+    const { node, incarnation } = header
     this.#handover.release({ node, incarnation, boxes: report.boxes })
+    // The machine of a single failed server lives, and keeps its addresses for the others.
+    if (report.target.kind === 'node') await this.#addresses.takeOver(memory, header)
     const { announce } = this.#config.recovery
     if (announce === undefined) return
     const env = { BACKDOORS_FAILED_NODE: report.peer, BACKDOORS_RECOVERER: this.#config.node }

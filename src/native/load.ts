@@ -1,4 +1,4 @@
-/** Loads the addon's two targets; nobody else imports them. */
+/** Loads the addon's targets; nobody else imports them. */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { BackdoorsError } from '../errors.js'
 import type { AddonBase } from './addon-base.js'
 import type { MemoryAddon } from './memory.js'
+import type { NetworkAddon } from './network.js'
 import type { VerbsAddon } from './verbs.js'
 
 const require = createRequire(import.meta.url)
@@ -30,17 +31,23 @@ function load<T extends AddonBase>(target: string, absent: (path: string, cause:
   return addon
 }
 
+const notBuilt = (path: string, cause: unknown): BackdoorsError =>
+  new BackdoorsError('ADDON_NOT_BUILT', `The native addon could not be loaded from ${path}: install g++, make and python3, then run "npm rebuild backdoors".`, { path, cause })
+
 let memory: MemoryAddon | undefined
+let network: NetworkAddon | undefined
 let verbs: VerbsAddon | undefined
 
 /** @throws BackdoorsError ADDON_NOT_BUILT */
 export function memoryAddon(): MemoryAddon {
-  memory ??= load<MemoryAddon>(
-    'memory',
-    (path, cause) =>
-      new BackdoorsError('ADDON_NOT_BUILT', `The native addon could not be loaded from ${path}: install g++, make and python3, then run "npm rebuild backdoors".`, { path, cause }),
-  )
+  memory ??= load<MemoryAddon>('memory', notBuilt)
   return memory
+}
+
+/** @throws BackdoorsError ADDON_NOT_BUILT */
+export function networkAddon(): NetworkAddon {
+  network ??= load<NetworkAddon>('network', notBuilt)
+  return network
 }
 
 /** @throws BackdoorsError VERBS_UNAVAILABLE */

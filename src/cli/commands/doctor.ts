@@ -13,6 +13,7 @@ Examples:
 
 With --config the checks are for what that configuration asks for: its fabric, its region's path and size. Without,
 they are for a region of the default size, on verbs where an RDMA device is present and on shm elsewhere.
+A fence agent of the configuration is asked (action=monitor) whether its device answers.
 What only matters where memory has to outlive its operating system is bad on verbs and a warning on shm.
 
 Run it as the user, and with the limits, that the daemon will have. Exits with 1 where a finding is bad.`
@@ -28,7 +29,7 @@ export function registerDoctor(program: Command, output: Output): void {
       const { examine } = await import('../doctor/examine.js')
       const { thisMachine } = await import('../doctor/machine.js')
       const purpose = await purposeOf(config, thisMachine)
-      const findings = examine(thisMachine, purpose)
+      const findings = [...examine(thisMachine, purpose), ...(await examineFencing(config))]
       const bad = findings.some(({ severity }) => severity === 'bad')
       if (json) output.json({ ok: !bad, purpose, findings })
       else print(findings, purpose, output)
@@ -43,9 +44,17 @@ async function purposeOf(configPath: string | undefined, machine: Machine): Prom
     return { fabric, regionPath: '/dev/shm/backdoors-NODE', regionBytes: planRegion(defaultGeometry).regionBytes }
   }
   const { loadConfig } = await import('../../daemon/config.js')
-  const { fabric, region } = loadConfig(configPath)
+  const { fabric, region, recovery } = loadConfig(configPath)
   const { boxes: boxCount, sensorsPerBox, sessionsPerBox, heapBytes, path: regionPath } = region
-  return { fabric, regionPath, regionBytes: planRegion({ boxCount, sensorsPerBox, sessionsPerBox, heapBytes }).regionBytes }
+  return { fabric, regionPath, regionBytes: planRegion({ boxCount, sensorsPerBox, sessionsPerBox, heapBytes }).regionBytes, takesAddresses: recovery.addresses.length > 0 }
+}
+
+/** Only a configuration names a fence agent; its device is asked over the network, and nothing is done to anybody. */
+async function examineFencing(configPath: string | undefined): Promise<Finding[]> {
+  if (configPath === undefined) return []
+  const { checkFenceAgent } = await import('../doctor/check-fence-agent.js')
+  const { loadConfig } = await import('../../daemon/config.js')
+  return checkFenceAgent(loadConfig(configPath))
 }
 
 function print(findings: readonly Finding[], { fabric }: Purpose, output: Output): void {

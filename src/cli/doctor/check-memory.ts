@@ -2,13 +2,13 @@
 import { dirname } from 'node:path'
 import { formatBytes } from '../table.js'
 import { badOnVerbs, type Finding, type Purpose } from './finding.js'
-import { capabilities, hasCapability, softLimit } from './limits.js'
+import { hasCapability, softLimit } from './limits.js'
 import type { Machine } from './machine.js'
 
 export function checkMemlock(machine: Machine, purpose: Purpose): Finding {
   const about = { check: 'memlock', why: 'A region that is paged out cannot be read by a peer; registering memory with an RDMA device locks it.' }
   const limit = softLimit(machine, 'Max locked memory')
-  if (hasCapability(machine, capabilities.ipcLock)) return { ...about, severity: 'ok', seen: 'CAP_IPC_LOCK: no limit applies' }
+  if (hasCapability(machine, 'ipcLock')) return { ...about, severity: 'ok', seen: 'CAP_IPC_LOCK: no limit applies' }
   if (limit === undefined) return { ...about, severity: 'warn', seen: 'the limit cannot be read from /proc/self/limits', mend: 'Look at "ulimit -l".' }
   const seen = `ulimit -l is ${limit === Infinity ? 'unlimited' : formatBytes(limit)}, the region takes ${formatBytes(purpose.regionBytes)}`
   if (limit >= purpose.regionBytes) return { ...about, severity: 'ok', seen }

@@ -148,6 +148,13 @@ describe('what makes up for a limit', () => {
     expect(find('region-space', { freeBytes: 64 * mebibyte, regionBytes: 256 * mebibyte })).toMatchObject({ severity: 'ok' })
   })
 
+  it('an announce hook: CAP_NET_ADMIN is missed only where the daemon itself takes addresses, and CAP_NET_RAW with it', () => {
+    const takes = { ...purpose, takesAddresses: true }
+    expect(find('net-admin', withFiles({ '/proc/self/status': capabilityBits(12) }), takes)).toMatchObject({ severity: 'bad', seen: expect.stringMatching(/^CAP_NET_RAW not held/) as string })
+    expect(find('net-admin', withFiles({ '/proc/self/status': capabilityBits(12, 13) }), takes)).toMatchObject({ severity: 'ok' })
+    expect(find('net-admin', withFiles({ '/proc/self/status': capabilityBits(12) }))).toMatchObject({ severity: 'ok' })
+  })
+
   it('one usable GID among several ports', () => {
     expect(find('gid', { devices: [deviceWith({ gids: [] }, { number: 2 })] })).toMatchObject({ severity: 'ok' })
   })

@@ -20,6 +20,8 @@ export interface Purpose {
   /** Length of the region that is to be lent, and where. */
   readonly regionBytes: number
   readonly regionPath: string
+  /** Does it take virtual addresses over (`recovery.addresses`)? */
+  readonly takesAddresses?: boolean
 }
 
 /** Trouble that only matters where memory has to outlive the operating system. */

@@ -13,10 +13,14 @@ export interface Child {
   ended(): Promise<{ stdout: string; stderr: string; code: number | null; signal: NodeJS.Signals | null }>
 }
 
-/** @param script relative to this folder */
-export function startTypescript(script: string, args: readonly string[], nodeOptions: readonly string[] = []): Child {
+/**
+ * @param script relative to this folder
+ * @param launcher a command and its arguments that runs the command after them, e.g. `nsenter -t PID -n`
+ */
+export function startTypescript(script: string, args: readonly string[], nodeOptions: readonly string[] = [], launcher: readonly string[] = []): Child {
   const path = fileURLToPath(new URL(script, import.meta.url))
-  const child = spawn(process.execPath, [...nodeOptions, '--import', register, path, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
+  const [command, ...rest] = [...launcher, process.execPath, ...nodeOptions, '--import', register, path, ...args]
+  const child = spawn(command as string, rest, { stdio: ['pipe', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''
   let ended: { code: number | null; signal: NodeJS.Signals | null } | undefined
