@@ -5,6 +5,7 @@ import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
+import { conditionsSchema, flappingSchema, sensorsSchema } from './detector-config.js'
 import { defaultGeometry, maxBoxes, maxRegionBytes, planRegion } from '../region/layout.js'
 
 const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be a node name: lower-case letters, digits, dots and dashes, 1 to 63 characters')
@@ -89,9 +90,14 @@ export const configSchema = z.strictObject({
     osDeadlineMs: z.number().min(1).max(60_000).default(50),
     unreachableAfterMs: z.number().min(1).max(600_000).default(500),
     refreshMs: z.number().min(1).max(60_000).default(100),
+    flapping: flappingSchema.prefault({}),
+    conditions: conditionsSchema.prefault({}),
   }).prefault({}),
+  sensors: sensorsSchema.prefault({}),
   recovery: z.strictObject({
     enabled: z.boolean().default(true),
+    /** Fence a node, too, that nobody reaches: only when another node agrees, or where there is no other. */
+    fenceUnreachable: z.boolean().default(false),
     /** Fencing beyond the fence word: run before the claim; where required, its failure ends the recovery. */
     fence: z.strictObject({ command, required: z.boolean().default(true), timeoutMs: timeoutMs.default(30_000) }).optional(),
     announce: z.strictObject({ command, timeoutMs: timeoutMs.default(30_000) }).optional(),
@@ -130,6 +136,7 @@ export function parseConfig(input: unknown, path?: string): DaemonConfig {
   checkRegion(config, path)
   checkPeers(config, path)
   checkHosts(config, path)
+  if (config.recovery.fenceUnreachable && config.recovery.fence === undefined) throw invalid('recovery.fenceUnreachable needs recovery.fence: the command that does it', 'recovery.fenceUnreachable', path)
   return config
 }
 

@@ -36,6 +36,10 @@ function print(status: DaemonStatus, output: Output): void {
   output.line(`servers: ${status.servers.join(', ') || 'none'}; adopted sessions that wait for a server: ${status.waitingSessions}`)
   if (status.peers.length === 0) return output.line('watches nobody')
   output.line(table(['peer', 'verdict', 'servers', 'rounds', 'failed', 'round trip', 'seen'], status.peers.map(rowOf)))
+  for (const { peer, conditions = [], flapping = [] } of status.peers) {
+    for (const { server, sensor, value, limit } of conditions) output.line(`${server === undefined ? peer : `${server} on ${peer}`} is under pressure: ${sensor} is ${Math.round(value)}, and should stay below ${Math.round(limit)}`)
+    if (flapping.length > 0) output.line(`flapping on ${peer}, so that not every change is told: ${flapping.join(', ')}`)
+  }
 }
 
 function rowOf(peer: PeerStatus): (string | number | undefined)[] {
