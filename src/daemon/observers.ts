@@ -65,15 +65,22 @@ export interface Observed {
 }
 
 /**
- * Answers what this node sees: never from memory, always by a read of its own that begins after the question came.
+ * Answers what this node sees: never from memory, always by a read of its own that ends after the question came. Questions about
+ * one node that come together share one read, so that no peer can have more than one under way by asking.
  * @param withinMs a read that takes longer has failed, as far as the one who asks is concerned
  */
 export function observeHandler(find: (node: string) => Observed | undefined, withinMs: number): RequestHandler {
+  const looks = new Map<string, Promise<boolean>>()
+  const look = (node: string, observed: Observed): Promise<boolean> | undefined => {
+    const known = looks.get(node) ?? observed.look()?.catch(() => false).finally(() => looks.delete(node))
+    if (known) looks.set(node, known)
+    return known
+  }
   return async (body, { peer }): Promise<ObserveAnswer> => {
     const request = observeRequest.safeParse(body)
     if (!request.success) throw new BackdoorsError('INVALID_ARGUMENT', `${observeMethod} takes the name of a node`, { field: 'node', peer })
     const observed = find(request.data.node)
-    const reading = observed?.look()
+    const reading = observed && look(request.data.node, observed)
     if (!observed || !reading) return { sees: 'does-not-watch' }
     const isRead = await within(reading, withinMs)
     const { kind } = observed.verdict
@@ -90,10 +97,9 @@ function sightOf(isRead: boolean, kind: NodeVerdictKind): Sight {
 function within(reading: Promise<boolean>, ms: number): Promise<boolean> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve(false), ms)
-    const settle = (isRead: boolean): void => {
+    void reading.then((isRead) => {
       clearTimeout(timer)
       resolve(isRead)
-    }
-    reading.then(settle, () => settle(false))
+    })
   })
 }

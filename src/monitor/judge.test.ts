@@ -120,7 +120,7 @@ describe('any observation', () => {
     reachable: fc.boolean(),
     control: fc.constantFrom<ControlConnection>('answers', 'unheard', 'reset', 'silent', 'none'),
     osSensor: fc.option(anySensor, { nil: undefined }),
-    kernel: fc.option(fc.record({ panicked: fc.string({ minLength: 1 }), stalled: fc.string({ minLength: 1 }), moves: fc.string({ minLength: 1 }) }, { requiredKeys: [] }), { nil: undefined }),
+    kernel: fc.record({ panicked: fc.string({ minLength: 1 }), stalled: fc.string({ minLength: 1 }), moves: fc.string({ minLength: 1 }) }, { requiredKeys: [] }),
     boxes: fc.array(fc.record({ box: fc.integer({ min: 1, max: 7 }), name: fc.string(), generation: fc.nat(), exited: fc.boolean(), sensors: fc.array(anySensor, { maxLength: 3 }) }), { maxLength: 4 }),
   })
 

@@ -48,7 +48,6 @@ export class RegionWatch {
   #sampled: readonly Sampled[] = []
   #conditions: ConditionStates = new Map()
   #refreshing: Promise<void> | undefined
-  #looking: Promise<boolean> | undefined
   #again = false
   #unreachable: { readonly status: string; readonly atUs: number } | undefined
   #closed = false
@@ -74,12 +73,10 @@ export class RegionWatch {
     return standingConditions(this.#conditions)
   }
 
-  /** Can the memory be read at this moment? Asked of it anew, but for questions that come while one is under way. */
+  /** Can the memory be read at this moment? */
   look(): Promise<boolean> {
     if (!this.#watch.state.reachable) return Promise.resolve(false)
-    const { memory, header } = this.#options
-    this.#looking ??= readDirectory(memory, header).then(() => true, () => false).finally(() => (this.#looking = undefined))
-    return this.#looking
+    return readDirectory(this.#options.memory, this.#options.header).then(() => true, () => false)
   }
 
   /** What the next verdict rests on. */

@@ -36,6 +36,7 @@ describe('whether it may be fenced from outside', () => {
     ['nobody could be asked', [], 1, false],
     ['nobody answers: this node may be the one cut off', [says('c', 'no-answer')], 1, false],
     ['who answers does not know', [says('c', 'does-not-watch'), says('d', 'undecided')], 2, false],
+    ['another agrees, but knows of one that sees it', [says('c', 'sees-unreachable', { verdict: 'link-cut' }), says('d', 'sees-unreachable')], 3, false],
     ['one sees it, whoever agrees', [says('c', 'sees-unreachable'), says('d', 'sees-alive')], 2, false],
   ])('%s', (_, opinions, others, expected) => {
     expect(mayFenceUnreachable(opinions, others)).toBe(expected)

@@ -52,6 +52,7 @@ export function agreed(opinions: readonly Opinion[]): string[] {
  * @param others how many nodes the cluster has beside this one and the node in question
  */
 export function mayFenceUnreachable(opinions: readonly Opinion[], others: number): boolean {
-  if (opinions.some(({ sees }) => sees === 'sees-alive')) return false
+  // Who cannot reach it may know of one that can, and that cannot be asked from here.
+  if (opinions.some(({ sees, verdict }) => sees === 'sees-alive' || verdict === 'link-cut')) return false
   return others === 0 || agreed(opinions).length > 0
 }
