@@ -7,13 +7,13 @@ import { fileTable, load, memoryUse, stallPercent } from './proc-texts.js'
 type Limits = SensorsConfig['limits']
 
 /** @param cpus how many CPUs the machine has */
-export async function measureHost(files: ProcFiles, limits: Limits, cpus: number): Promise<Measure[]> {
+export function measureHost(files: ProcFiles, limits: Limits, cpus: number): Measure[] {
   const measures: Measure[] = []
-  const memory = memoryUse((await files.text('meminfo')) ?? '')
+  const memory = memoryUse(files.text('meminfo') ?? '')
   if (memory) measures.push({ name: 'mem-used-bytes', kind: 'level', value: memory.used, limit: memory.total * limits.memory })
-  const table = fileTable((await files.text('sys/fs/file-nr')) ?? '')
+  const table = fileTable(files.text('sys/fs/file-nr') ?? '')
   if (table) measures.push({ name: 'open-files', kind: 'level', value: table.open, limit: table.most * limits.openFiles })
-  const tasks = load((await files.text('loadavg')) ?? '')
+  const tasks = load(files.text('loadavg') ?? '')
   if (tasks) {
     measures.push({ name: 'runnable-tasks', kind: 'pressure', value: tasks.runnable, limit: cpus * limits.runnablePerCpu })
     measures.push({ name: 'load-1min-tasks', kind: 'pressure', value: tasks.minute, limit: cpus * limits.loadPerCpu })
@@ -24,7 +24,7 @@ export async function measureHost(files: ProcFiles, limits: Limits, cpus: number
     { name: 'io-stall-pct', file: 'io', limit: limits.ioStallPercent },
   ]
   for (const { name, file, limit } of stalls) {
-    const value = stallPercent((await files.text(`pressure/${file}`)) ?? '')
+    const value = stallPercent(files.text(`pressure/${file}`) ?? '')
     if (value !== undefined) measures.push({ name, kind: 'pressure', value, limit })
   }
   return measures

@@ -67,10 +67,9 @@ const listening = '0A'
  */
 export function acceptQueues(tcp: string): Map<number, number> {
   const queues = new Map<number, number>()
-  // The last line may be cut off, unless it ends the text.
-  const lines = tcp.split('\n').slice(1, -1)
-  for (const line of lines) {
-    const [, , , state, sizes, , , , , inodeText] = line.trim().split(/\s+/)
+  // Line by line, as there may be thousands behind those that listen; the last may be cut off.
+  for (let start = tcp.indexOf('\n') + 1, end = tcp.indexOf('\n', start); start > 0 && end > 0; [start, end] = [end + 1, tcp.indexOf('\n', end + 1)]) {
+    const [, , , state, sizes, , , , , inodeText] = tcp.slice(start, end).trim().split(/\s+/)
     if (state !== listening) break
     const waiting = /^[0-9A-F]{8}:([0-9A-F]{8})$/.exec(sizes ?? '')?.[1]
     const inode = numberOf(inodeText)

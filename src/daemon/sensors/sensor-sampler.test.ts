@@ -7,12 +7,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { monotonicMs } from '../../native/clock.js'
 import { BoxOwner, markExited } from '../../region/box-owner.js'
 import { createRegion, type Region } from '../../region/region.js'
 import { readSensors } from '../../region/region-reader.js'
 import type { SensorReading } from '../../region/sensor-cell.js'
 import { BytesMemory } from '../../region/testing/bytes-memory.js'
 import { parseConfig } from '../config.js'
+import { ListenQueues } from './listen-queues.js'
 import { ProcFiles } from './proc-files.js'
 import { ServerMeter } from './server-sensors.js'
 import { SensorSampler } from './sensor-sampler.js'
@@ -114,7 +116,8 @@ describe('a server', () => {
   it('has at most the memory that its cgroup may have', async () => {
     const files = procWith({ 'meminfo': 'MemTotal:    4000 kB\n', '7/status': 'Name:\tweb\nVmRSS:\t    500 kB\n', '7/cgroup': '0::/web.service\n' })
     mkdirSync(join(folder, 'cgroup/web.service'), { recursive: true })
-    const measure = async (): Promise<unknown> => (await new ServerMeter(files, 7, config.limits).measure()).find(({ name }) => name === 'rss-bytes')
+    const queues = new ListenQueues(files, monotonicMs)
+    const measure = async (): Promise<unknown> => (await new ServerMeter(files, queues, 7, config.limits).measure()).find(({ name }) => name === 'rss-bytes')
     writeFileSync(join(folder, 'cgroup/web.service/memory.max'), 'max\n')
     expect(await measure()).toMatchObject({ value: 500 << 10, limit: 0.9 * (4000 << 10) })
     writeFileSync(join(folder, 'cgroup/web.service/memory.max'), '1024000\n')
@@ -126,9 +129,10 @@ describe('a server', () => {
     closers.push(() => end(child))
     const [line] = (await once(child.stdout, 'data')) as [Buffer]
     child.kill('SIGSTOP')
-    const meter = new ServerMeter(new ProcFiles(), child.pid as number, config.limits)
+    const files = new ProcFiles()
+    const meter = new ServerMeter(files, new ListenQueues(files, monotonicMs, 0), child.pid as number, config.limits)
     const queue = async (): Promise<number | undefined> => (await meter.measure()).find(({ name }) => name === 'accept-queue')?.value
-    while (!(await isStopped(child))) await new Promise(setImmediate)
+    while (!isStopped(child)) await new Promise(setImmediate)
     expect(await queue()).toBe(0)
     const sockets = await Promise.all([1, 2, 3].map(() => connected(Number(line.toString()))))
     closers.push(() => sockets.forEach((socket) => socket.destroy()))
@@ -138,6 +142,21 @@ describe('a server', () => {
     await once(other, 'listening')
     closers.push(() => void other.close())
     expect(await queue()).toBe(3)
+  })
+})
+
+describe('queues of listening sockets', () => {
+  it('are read once for all servers, and not again for five hundred times as long as it took', async () => {
+    let nowMs = 0
+    const queues = new ListenQueues(new ProcFiles(), () => nowMs++)
+    const first = await queues.around(process.pid)
+    expect(await queues.around(process.pid)).toBe(first)
+    nowMs += 500
+    expect(await queues.around(process.pid)).not.toBe(first)
+  })
+
+  it('of a process that is not there are none', async () => {
+    expect(await new ListenQueues(new ProcFiles(), monotonicMs).around(2 ** 30)).toEqual(new Map())
   })
 })
 
@@ -155,12 +174,13 @@ describe('a box without room', () => {
 describe('a sampler', () => {
   it('that is closed writes nothing any more, not even what is under way', async () => {
     const node = nodeOf(32)
+    BoxOwner.take(node.region, { name: 'web' })
     const sampler = samplerOf(node)
-    const under = sampler.sample()
+    const underWay = sampler.sample()
     await sampler.close()
-    await under
+    await underWay
     await sampler.sample()
-    expect([...(await read(node.region)).keys()]).toEqual(['os'])
+    expect([...(await read(node.region)).keys()].filter((name) => name.startsWith('1/'))).toEqual([])
   })
 
   it('that is switched off never begins', async () => {
@@ -178,8 +198,8 @@ async function connected(port: number): Promise<Socket> {
   return socket
 }
 
-async function isStopped({ pid }: ChildProcess): Promise<boolean> {
-  return /^State:\s+T/m.test((await new ProcFiles().text(`${pid}/status`)) ?? '')
+function isStopped({ pid }: ChildProcess): boolean {
+  return /^State:\s+T/m.test(new ProcFiles().text(`${pid}/status`) ?? '')
 }
 
 async function end(child: ChildProcess): Promise<void> {

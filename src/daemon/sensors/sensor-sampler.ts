@@ -6,12 +6,14 @@ import { availableParallelism } from 'node:os'
 import type { Logger } from 'pino'
 import { isBackdoorsError } from '../../errors.js'
 import { serverSensorName } from '../../monitor/conditions.js'
+import { monotonicMs } from '../../native/clock.js'
 import type { BoxOwner } from '../../region/box-owner.js'
 import { decodeDirectoryEntry } from '../../region/directory.js'
 import { directoryEntry, directoryEntryOffset } from '../../region/layout.js'
 import type { Region } from '../../region/region.js'
 import type { SensorHandle } from '../../region/sensor-handle.js'
 import type { SensorsConfig } from '../detector-config.js'
+import { ListenQueues } from './listen-queues.js'
 import { measureHost } from './host-sensors.js'
 import type { Measure } from './measure.js'
 import { ProcFiles } from './proc-files.js'
@@ -30,6 +32,7 @@ export interface SensorSamplerOptions {
 export class SensorSampler {
   readonly #options: SensorSamplerOptions
   readonly #files: ProcFiles
+  readonly #queues: ListenQueues
   readonly #cpus: number
   readonly #sensors = new Map<string, SensorHandle | 'no room'>()
   /** By box; of one generation of it. */
@@ -41,6 +44,7 @@ export class SensorSampler {
   constructor(options: SensorSamplerOptions) {
     this.#options = options
     this.#files = options.files ?? new ProcFiles()
+    this.#queues = new ListenQueues(this.#files, monotonicMs)
     this.#cpus = options.cpus ?? availableParallelism()
   }
 
@@ -73,9 +77,11 @@ export class SensorSampler {
   }
 
   async #sample(): Promise<void> {
-    for (const measure of await measureHost(this.#files, this.#options.config.limits, this.#cpus)) this.#fill(measure.name, measure)
+    for (const measure of measureHost(this.#files, this.#options.config.limits, this.#cpus)) this.#fill(measure.name, measure)
     const { plan } = this.#options.region.header
     for (let box = 1; box < plan.boxCount; box++) {
+      // Beats, verdicts and recoveries of the daemon's go first.
+      await new Promise(setImmediate)
       const meter = this.#meterOf(box)
       const measures = (await meter?.measure()) ?? []
       // The box may have changed hands meanwhile: then what was measured is of nobody.
@@ -121,7 +127,7 @@ export class SensorSampler {
     }
     const known = this.#meters.get(box)
     if (known?.generation === entry.generation) return known.meter
-    const meter = new ServerMeter(this.#files, entry.pid, config.limits)
+    const meter = new ServerMeter(this.#files, this.#queues, entry.pid, config.limits)
     this.#meters.set(box, { generation: entry.generation, meter })
     return meter
   }
