@@ -93,7 +93,8 @@ export class PeerWatcher {
 
   /** It watches nobody any more, as far as can be seen: others have to be watched in its stead. */
   get isDown(): boolean {
-    if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled' && this.#verdict.kind !== 'link-cut'
+    // Behind a cut link it watches on; and whether that is so is asked first.
+    if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled' && this.#verdict.kind !== 'link-cut' && !this.#inquiry.isAsking
     const { unreachableAfterMs } = this.#config.watch
     const waitedMs = (memoryAddon().monotonicUs() - this.#startedUs) / 1000
     return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))

@@ -57,9 +57,10 @@ describe('a node that does not answer', () => {
   it('is not told of before others have been asked, and then with what each says', async () => {
     const { observers, concluded, inquiry } = stage()
     inquiry.follow(unreachable, evidence)
-    expect({ asked: observers.asked, concluded }).toEqual({ asked: ['a'], concluded: [] })
+    expect({ asked: observers.asked, concluded, isAsking: inquiry.isAsking }).toEqual({ asked: ['a'], concluded: [], isAsking: true })
     const opinions = [says('c', 'sees-unreachable'), says('d', 'no-answer')]
     await observers.answer(...opinions)
+    expect(inquiry.isAsking).toBe(false)
     expect(concluded).toMatchObject([{ verdict: { kind: 'unreachable' }, evidence: { by: 'b', atUs: 7, seen: 'reads fail; c cannot reach it either', opinions } }])
   })
 

@@ -27,6 +27,7 @@ const askUndecidedAgainUs = 500_000
 interface Inquiry {
   readonly verdict: NodeVerdict
   readonly evidence: Evidence
+  hasAnswers: boolean
   cancel: (() => void) | undefined
   fencing: 'not yet' | 'under way' | 'done'
 }
@@ -41,11 +42,16 @@ export class UnreachableInquiry {
     this.#options = options
   }
 
+  /** The node does not answer, and what others see is not known yet: it may be the way to it. */
+  get isAsking(): boolean {
+    return this.#inquiry?.hasAnswers === false
+  }
+
   /** Every verdict on the node comes by here; all but `unreachable` stand as they are, and end what was asked. */
   follow(verdict: NodeVerdict, evidence: Evidence): void {
     this.#stop()
     if (verdict.kind !== 'unreachable') return this.#options.conclude(verdict, evidence)
-    const inquiry: Inquiry = { verdict, evidence, cancel: undefined, fencing: 'not yet' }
+    const inquiry: Inquiry = { verdict, evidence, hasAnswers: false, cancel: undefined, fencing: 'not yet' }
     this.#inquiry = inquiry
     const { observers, peer } = this.#options
     if (observers) void observers.ask(peer).then((opinions) => this.#onOpinions(inquiry, opinions))
@@ -67,6 +73,7 @@ export class UnreachableInquiry {
     // It answers again, or is another machine by now.
     if (this.#inquiry !== inquiry) return
     const { conclude, others, observers, peer, after } = this.#options
+    inquiry.hasAnswers = true
     const refined = refineUnreachable(inquiry.verdict, opinions)
     conclude(refined, { ...inquiry.evidence, seen: refined.seen, opinions })
     if (this.#inquiry !== inquiry) return
