@@ -88,6 +88,7 @@ export const errorCodes = [
   'FENCED',
   // recovery
   'ALREADY_CLAIMED',
+  'CLAIM_UNSETTLED',
   'CLAIM_LOST',
   'FENCE_FAILED',
   'MEMORY_LOST',

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { initAuthority, issueNode } from '../../src/keys/index.js'
 import type { DaemonConfigInput } from '../../src/daemon/config.js'
+import type { RecoveryStep } from '../../src/region/control.js'
 import type { Guest } from '../guest.js'
 import type { GuestProcess } from '../guest-process.js'
 import type { LoadArguments, LoadJudgement } from '../load-clients.js'
@@ -90,11 +91,36 @@ export interface ClusterNode {
   readonly serverLog: EventLog
 }
 
+/** Guests that nothing runs in yet, and a certificate for each. */
+export interface ClusterGuests<Names extends readonly string[] = readonly string[]> {
+  readonly names: Names
+  readonly guests: readonly Guest[]
+  readonly keys: string
+}
+
+/** What is particular to one node of a cluster. */
+export interface NodeVariant {
+  readonly watch?: DaemonConfigInput['watch']
+  readonly recovery?: DaemonConfigInput['recovery']
+  readonly serverDeadlineMs?: number
+  /** The daemon stops itself when it tells of this step of its recovery of that peer. */
+  readonly stopAt?: { readonly peer: string; readonly step: RecoveryStep }
+}
+
 /** Boots a guest for each name, and starts a daemon and a server in each; every node watches all others. */
 export async function startCluster<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<{ [Index in keyof Names]: ClusterNode }> {
+  return await startNodes(context, await bootGuests(context, names))
+}
+
+export async function bootGuests<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<ClusterGuests<Names>> {
   const guests = await context.boot(names, { memoryMiB: 768 })
-  const keys = await makeKeys(context, names)
-  const nodes = await Promise.all(names.map((name, i) => startNode(context, name, guests[i] as Guest, names, guests, keys)))
+  return { names, guests, keys: await makeKeys(context, names) }
+}
+
+/** Starts a daemon and a server in each of the guests, whose regions are new. */
+export async function startNodes<const Names extends readonly string[]>(context: ScenarioContext, cluster: ClusterGuests<Names>, variants: Readonly<Record<string, NodeVariant>> = {}): Promise<{ [Index in keyof Names]: ClusterNode }> {
+  const { names } = cluster
+  const nodes = await Promise.all(names.map((name, i) => startNode(context, cluster, i, variants[name])))
   context.log('daemons and servers run')
   await Promise.all(nodes.flatMap(({ name, daemonLog }) =>
     names.filter((peer) => peer !== name).map((peer) => daemonLog.until(`link from ${name} to ${peer}`, ({ event, peer: linked }) => event === 'watching' && linked === peer)),
@@ -103,10 +129,42 @@ export async function startCluster<const Names extends readonly string[]>(contex
   return nodes as { [Index in keyof Names]: ClusterNode }
 }
 
-async function startNode(context: ScenarioContext, name: string, guest: Guest, names: readonly string[], guests: readonly Guest[], keys: string): Promise<ClusterNode> {
-  const peers = names.flatMap((peer, i) => (peer === name ? [] : [{ name: peer, host: (guests[i] as Guest).ip, port: daemonPort }]))
-  const daemon = await startDaemon(context, guest, { ...rigConfig(name, peers.length), ...overVerbs(name, guest, keys), peers })
-  return { name, guest, ...daemon, ...(await startServer(name, guest)) }
+async function startNode(context: ScenarioContext, cluster: ClusterGuests, index: number, variant: NodeVariant = {}): Promise<ClusterNode> {
+  const [name, guest] = [cluster.names[index] as string, cluster.guests[index] as Guest]
+  await guest.check(['rm', '-f', regionOf(name)])
+  const daemon = await startDaemon(context, guest, clusterConfig(cluster, index, variant), variant.stopAt)
+  return { name, guest, ...daemon, ...(await startServer(name, guest, variant.serverDeadlineMs)) }
+}
+
+/** Starts the node's daemon again, on the region that is there. */
+export async function restartDaemon(context: ScenarioContext, cluster: ClusterGuests, { name, guest }: ClusterNode): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
+  return await startDaemon(context, guest, clusterConfig(cluster, cluster.names.indexOf(name)))
+}
+
+function clusterConfig({ names, guests, keys }: ClusterGuests, index: number, { watch, recovery }: NodeVariant = {}): DaemonConfigInput {
+  const [name, guest] = [names[index] as string, guests[index] as Guest]
+  const peers = names.flatMap((peer, i) => (i === index ? [] : [{ name: peer, host: (guests[i] as Guest).ip, port: daemonPort }]))
+  const config = rigConfig(name, peers.length)
+  return { ...config, ...overVerbs(name, guest, keys), peers, watch: { ...config.watch, ...watch }, recovery: recovery ?? {} }
+}
+
+/** Everything of the node that runs stops, and its memory stays: as of a machine whose kernel hangs. */
+export function hang({ daemon, server }: ClusterNode): void {
+  for (const process of [server, daemon]) process.kill('SIGSTOP')
+}
+
+/** It runs on, and has to find out that it is nobody any more. @returns whether server and daemon did */
+export async function wakeFenced({ daemon, daemonLog, server, serverLog }: ClusterNode): Promise<boolean> {
+  for (const process of [daemon, server]) process.kill('SIGCONT')
+  const isFenced = (log: EventLog): Promise<boolean> => log.until('word that it is fenced', ({ event }) => event === 'fenced').then(() => true, () => false)
+  return (await Promise.all([daemonLog, serverLog].map(isFenced))).every(Boolean)
+}
+
+/** Ends what is left of the nodes, so that others can be started in the same guests. */
+export async function endNodes(nodes: readonly ClusterNode[]): Promise<void> {
+  const processes = nodes.flatMap(({ daemon, server }) => [daemon, server])
+  for (const process of processes) process.kill('SIGKILL')
+  await Promise.all(processes.map(({ exited }) => exited))
 }
 
 /** Geometry and times of every daemon of the rig. */
@@ -128,19 +186,21 @@ export async function makeKeys(context: ScenarioContext, names: readonly string[
   return keys
 }
 
-export async function startDaemon(context: ScenarioContext, guest: Guest, config: DaemonConfigInput): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
+export async function startDaemon(context: ScenarioContext, guest: Guest, config: DaemonConfigInput, stopAt?: NodeVariant['stopAt']): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
   const folder = join(context.runPath, 'configs')
   mkdirSync(folder, { recursive: true })
   const configPath = join(folder, `${guest.name}.json`)
   writeFileSync(configPath, JSON.stringify(config))
-  const daemon = await guest.spawn([process.execPath, program('src/cli/main.js'), 'daemon', '--config', configPath, '--json'])
+  const stopping = stopAt ? ['--import', program('ci/programs/stop-at-step.js')] : []
+  const env = stopAt ? { STOP_AT_PEER: stopAt.peer, STOP_AT_STEP: stopAt.step } : {}
+  const daemon = await guest.spawn([process.execPath, ...stopping, program('src/cli/main.js'), 'daemon', '--config', configPath, '--json'], { env })
   const daemonLog = new EventLog(daemon)
   await daemonLog.until(`daemon of ${config.node}`, ({ event }) => event === 'listening')
   return { daemon, daemonLog }
 }
 
-export async function startServer(node: string, guest: Guest): Promise<Pick<ClusterNode, 'server' | 'serverLog'>> {
-  const serverArguments = { node, region: regionOf(node), host: guest.ip, port: serverPort, deadlineMs: rigTimes.serverDeadlineMs }
+export async function startServer(node: string, guest: Guest, deadlineMs: number = rigTimes.serverDeadlineMs): Promise<Pick<ClusterNode, 'server' | 'serverLog'>> {
+  const serverArguments = { node, region: regionOf(node), host: guest.ip, port: serverPort, deadlineMs }
   const server = await guest.spawn([process.execPath, program('src/cli/demo/server.js'), JSON.stringify(serverArguments)])
   const serverLog = new EventLog(server)
   await serverLog.until(`server of ${node}`, ({ event }) => event === 'serving')

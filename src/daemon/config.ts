@@ -100,6 +100,8 @@ export const configSchema = z.strictObject({
     fenceUnreachable: z.boolean().default(false),
     /** Fencing beyond the fence word: run before the claim; where required, its failure ends the recovery. */
     fence: z.strictObject({ command, required: z.boolean().default(true), timeoutMs: timeoutMs.default(30_000) }).optional(),
+    /** Another's recovery that has not moved for so long is taken over, though its recoverer seems to be well. */
+    takeOverAfterMs: z.number().min(100).max(3_600_000).default(10_000),
     announce: z.strictObject({ command, timeoutMs: timeoutMs.default(30_000) }).optional(),
   }).prefault({}),
   metrics: z.strictObject({ host: z.string().default('127.0.0.1'), port }).optional(),

@@ -5,11 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { RecoveryReport } from '../recovery/recover.js'
+import { encodeClaim, type ClaimStep } from '../region/control.js'
+import { controlPairOffset } from '../region/layout.js'
 import { openRegion } from '../region/region.js'
 import { attach, type AttachedNode } from '../servers/attach.js'
 import { bytesCodec } from '../servers/codec.js'
 import { fromDaemon, readMessages, socketPathOf, writeMessage, type FromDaemon, type ToDaemon } from '../servers/local-protocol.js'
-import type { DaemonConfigInput } from './config.js'
+import { nodeNumber, type DaemonConfigInput } from './config.js'
 import { startDaemon, type Daemon } from './daemon.js'
 import { FakeNode, testDeadlineMs, testGeometry } from './testing/fake-node.js'
 
@@ -269,5 +271,42 @@ describe('a daemon', () => {
     const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
     expect(page).toContain('backdoors_fenced{node="a"} 0')
     expect(page).toContain('backdoors_waiting_sessions{node="a"} 0')
+  })
+})
+
+describe('a recovery whose recoverer has failed, too', () => {
+  const claimedBy = (node: string, step: ClaimStep): bigint => encodeClaim({ recoverer: nodeNumber(node), term: 1, step, generation: 1 })
+
+  /** The node `c` has claimed `a`, and then both are still. */
+  async function bothFailed(step: ClaimStep): Promise<{ b: Daemon; recovered: Promise<RecoveryReport[]> }> {
+    const [a, c] = [fake('a'), fake('c')]
+    a.commit('u1', 'one apple')
+    const b = await daemon('b', ['a', 'c'])
+    await Promise.all([untilWatched(b, 'a'), untilWatched(b, 'c')])
+    const recovered = new Promise<RecoveryReport[]>((resolve) => {
+      const reports: RecoveryReport[] = []
+      b.on('recovered', (report) => {
+        reports.push(report)
+        if (reports.filter(({ outcome }) => outcome === 'announced').length === 2) resolve(reports)
+      })
+    })
+    const words = new BigUint64Array(a.region.memory.buffer, controlPairOffset('node'), 2)
+    words[0] = 1n
+    words[1] = claimedBy('c', step)
+    a.stop()
+    c.stop()
+    return { b, recovered }
+  }
+
+  it.each(['claimed', 'extracted'] as const)('is taken over from step %s', async (step) => {
+    const { b, recovered } = await bothFailed(step)
+    const carts = (await server('b')).sessions<Uint8Array>('carts', { codec: bytesCodec })
+    const taken = once(b, 'taken')
+    const reports = await recovered
+    expect(reports.filter(({ outcome }) => outcome === 'announced').map(({ peer }) => peer).sort()).toEqual(['a', 'c'])
+    expect(reports.find(({ peer, outcome }) => peer === 'a' && outcome === 'announced')).toMatchObject({ adopted: 1 })
+    await taken
+    expect(text(carts.get('u1'))).toBe('one apple')
+    expect(b.status().waitingSessions).toBe(0)
   })
 })

@@ -10,8 +10,9 @@ import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import { watchedBy } from '../monitor/watch-plan.js'
 import type { RecoveryStep } from '../region/control.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
+import type { Predecessor } from '../recovery/succession.js'
 import { memorySocketPathOf, socketPathOf } from '../servers/local-protocol.js'
-import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
+import { nodeNumber, parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
 import { Metrics } from './metrics.js'
@@ -112,7 +113,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onStep: (...step) => this.emit('step', ...step),
       onReport: (report) => this.#onReport(report),
       onFailure: (...failure) => this.#onFailure(...failure),
-    })
+    }, (number) => this.#predecessor(number))
     this.#sampler = new SensorSampler({ region: this.#own.region, box: this.#own.box, config: config.sensors, log })
     this.#metrics = new Metrics(config.node, (metrics) => this.#collect(metrics))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
@@ -132,6 +133,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#local.listen()
     await this.#relay.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
+    const abandoned = this.#own.notes.giveUpAll()
+    if (abandoned > 0) this.#log.warn({ abandoned }, 'an earlier life of this daemon had not come to the end of a recovery: its drafts were deleted')
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
@@ -164,6 +167,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         onCondition: (...change) => this.#onCondition(...change),
         recover: (link, target) => this.#runner.recover(link, target),
+        lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
         observers: fabric.observers,
         fence: config.recovery.fenceUnreachable ? (name) => this.#runner.fenceUnreachable(name) : undefined,
         onFenced: (...fenced) => this.#onFenced(...fenced),
@@ -228,6 +232,13 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const watcher = this.#watchers.find(({ peer }) => peer.name === node)
     if (watcher) return watcher
     throw new BackdoorsError('PEER_UNKNOWN', `Node ${this.node} does not watch ${String(node)}; it watches ${this.#watchers.map(({ peer }) => peer.name).join(', ') || 'nobody'}.`, { peer: String(node) })
+  }
+
+  /** A peer that holds a claim, by its number in it. */
+  #predecessor(number: number): Predecessor | undefined {
+    const watcher = this.#watchers.find(({ peer }) => nodeNumber(peer.name) === number)
+    const { isDown = false, link } = watcher ?? {}
+    return watcher && { isDown, link: link && { memory: link.sampling, header: link.header } }
   }
 
   #memoryOf(node: string): RelayedSource {

@@ -4,6 +4,7 @@
  * with the same origin.
  */
 import { isBackdoorsError, type BackdoorsError } from '../errors.js'
+import { noteStore } from '../recovery/adoption-notes.js'
 import type { BoxOwner } from '../region/box-owner.js'
 import { fenceAll } from '../region/control.js'
 import type { HeldStore } from '../region/session-writer.js'
@@ -89,7 +90,7 @@ export class Handover {
 
   /** Sessions that wait for a server, or for one to say that it has them, or for the end of their recovery. */
   get waiting(): number {
-    return this.#box.sessions.size
+    return this.#adopted().reduce((count, { sessions }) => count + sessions.size, 0)
   }
 
   /** Sessions that wait and fail their CRC. */
@@ -119,9 +120,12 @@ export class Handover {
   }
 
   #findAll(isWanted: (version: SessionVersion) => boolean): SessionVersion[] {
-    const stores = [...this.#box.sessions.stores()]
-    const versions = stores.flatMap(({ name, sessions }) => [...sessions.keys()].flatMap((id) => this.#versionOf({ store: name, id }) ?? []))
+    const versions = this.#adopted().flatMap(({ name, sessions }) => [...sessions.keys()].flatMap((id) => this.#versionOf({ store: name, id }) ?? []))
     return versions.filter(isWanted)
+  }
+
+  #adopted(): HeldStore[] {
+    return [...this.#box.sessions.stores()].filter(({ name }) => name !== noteStore)
   }
 
   /** @param haveBoxesSay might any of them be in a server's box already? */

@@ -3,6 +3,7 @@ import { existsSync, renameSync, unlinkSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import { memoryAddon } from '../native/load.js'
+import { AdoptionNotes } from '../recovery/adoption-notes.js'
 import type { BeatThread } from '../native/memory.js'
 import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
 import { decodeClaim, nodeGeneration } from '../region/control.js'
@@ -22,6 +23,8 @@ const beatsPerDeadline = 20
 export class OwnRegion {
   readonly region: Region
   readonly box: BoxOwner
+  /** What is written down there of the recoveries that it adopts from. */
+  readonly notes: AdoptionNotes
   /** Was it made by this daemon, and not taken up? */
   readonly isNew: boolean
   readonly #control: ControlWords
@@ -45,6 +48,7 @@ export class OwnRegion {
       const movable = this.region.memory.pinFrames()
       if (movable) log.info({ trouble: movable }, 'the kernel may move pages of the region: who reads this machine\'s whole memory has to look them up again')
       this.box = BoxOwner.take(this.region, { name: daemonBoxName, daemon: true, safeguards: safeguardsWithout(config.canary) })
+      this.notes = new AdoptionNotes(this.box)
       this.#beat = this.#beatOsSensor(config, log)
     } catch (error) {
       this.region.memory.close()

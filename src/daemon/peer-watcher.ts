@@ -6,6 +6,7 @@ import type { Condition } from '../monitor/conditions.js'
 import type { Opinion, SecondOpinion } from '../monitor/second-opinion.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
+import type { Succession } from '../recovery/succession.js'
 import type { DaemonConfig, PeerConfig } from './config.js'
 import { conditionRule, flappingRule } from './detector-config.js'
 import { KernelWatch } from '../kernel/kernel-watch.js'
@@ -18,6 +19,8 @@ const joinPatienceMs = 10_000
 /** A recovery that failed is tried again after so long, doubled each time up to the limit. In milliseconds. */
 const firstRetryMs = 1000
 const retryLimitMs = 30_000
+/** How often a recovery that another node holds is looked at, in milliseconds. */
+const lookOutEveryMs = 100
 
 export interface PeerWatcherEvents {
   readonly onWatching: (peer: string, incarnation: bigint) => void
@@ -27,6 +30,8 @@ export interface PeerWatcherEvents {
   /** A level or pressure sensor has gone past its limit, or is well below it again. */
   readonly onCondition: (peer: string, condition: Condition, raised: boolean) => void
   readonly recover: (link: PeerLink, target: RecoveryTarget) => Promise<RecoveryReport | undefined>
+  /** What has become of a recovery that another node holds. */
+  readonly lookAtClaim: (link: PeerLink, target: RecoveryTarget) => Promise<Succession>
   /** What others see of a peer that is unreachable; undefined where nobody can be asked. */
   readonly observers: SecondOpinion | undefined
   /** Fences an unreachable peer from outside; undefined where that is not configured. */
@@ -260,9 +265,21 @@ export class PeerWatcher {
       if (report?.outcome === 'superseded' && target.kind === 'box') this.#watch?.forget(target.box, target.generation)
       if (report === undefined && target.kind === 'node') this.#recoveredNode = undefined
       if (report === undefined) this.#retry(link, target, retryMs)
+      for (const unsettled of report?.unsettled ?? []) this.#lookOut(link, unsettled)
     })
     this.#recovering.add(run)
     void run.finally(() => this.#recovering.delete(run))
+  }
+
+  /** Another recovers it. Should that one fail, too, somebody has to see it. */
+  #lookOut(link: PeerLink, target: RecoveryTarget): void {
+    this.#later(lookOutEveryMs, () => void this.#events.lookAtClaim(link, target).then((succession) => {
+      if (this.#link !== link || succession === 'leave') return
+      if (succession === 'wait') return this.#lookOut(link, target)
+      this.#events.log.warn({ peer: this.peer.name, target }, 'the recoverer of this peer has failed: its recovery is taken over')
+      if (target.kind === 'node') this.#recoveredNode = undefined
+      this.#recover(link, target)
+    }))
   }
 
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */

@@ -1,9 +1,10 @@
 /** Carries out recoveries, one at a time: a verdict comes in, a report goes out. */
 import { BackdoorsError } from '../errors.js'
-import type { RecoveryStep } from '../region/control.js'
+import { nodeGeneration, type RecoveryStep } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { adoptInto } from '../recovery/adopter.js'
 import { recover, type RecoveryReport, type RecoveryTarget } from '../recovery/recover.js'
+import { lookAtClaim, Successions, type Predecessor, type Succession } from '../recovery/succession.js'
 import { safeguardsWithout } from '../safeguards.js'
 import { monotonicMs } from '../native/clock.js'
 import type { OwnRegion } from './own-region.js'
@@ -24,13 +25,17 @@ export class RecoveryRunner {
   readonly #own: OwnRegion
   readonly #handover: Handover
   readonly #events: RecoveryEvents
+  readonly #successions: Successions
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(config: DaemonConfig, own: OwnRegion, handover: Handover, events: RecoveryEvents) {
+  /** @param predecessor what this node knows of another that holds a claim */
+  constructor(config: DaemonConfig, own: OwnRegion, handover: Handover, events: RecoveryEvents, predecessor: (number: number) => Predecessor | undefined) {
     this.#config = config
     this.#own = own
     this.#handover = handover
     this.#events = events
+    const { takeOverAfterMs } = config.recovery
+    this.#successions = new Successions({ recoverer: nodeNumber(config.node), notes: own.notes, predecessor, takeOverAfterMs, nowMs: monotonicMs })
   }
 
   /** Queues a recovery. Never rejects. @returns its report, or undefined where it failed */
@@ -38,6 +43,15 @@ export class RecoveryRunner {
     const run = this.#last.then(() => this.#run(link, target))
     this.#last = run
     return run
+  }
+
+  /** What has become of a recovery that another node holds. Never rejects. */
+  async lookAtClaim({ sampling, header: { node, incarnation } }: PeerLink, target: RecoveryTarget): Promise<Succession> {
+    if (this.#own.fenced) return 'leave'
+    const source = { node, incarnation, target: target.kind === 'node' ? 'node' as const : target.box }
+    const generation = target.kind === 'node' ? nodeGeneration : target.generation
+    // Memory that cannot be read now may be read again: the link tells when it is gone.
+    return await lookAtClaim(sampling, source, generation, (...held) => this.#successions.judge(...held)).catch(() => 'wait')
   }
 
   /** Resolves when all that was queued has ended. */
@@ -59,6 +73,8 @@ export class RecoveryRunner {
         announce: (partial) => this.#announce(link.header, partial),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
         nowMs: monotonicMs,
+        notes: this.#own.notes,
+        judgeClaim: (source, held) => this.#successions.judge(source, held),
         safeguards: safeguardsWithout(this.#config.canary),
       })
       this.#events.onReport(report)

@@ -3,6 +3,7 @@ import { BackdoorsError } from '../errors.js'
 import type { Condition } from '../monitor/conditions.js'
 import { judge } from '../monitor/judge.js'
 import type { ControlConnection, NodeVerdictKind, ObservedBox } from '../monitor/verdict.js'
+import { noteStore } from '../recovery/adoption-notes.js'
 import { readDirectory, readSensors, readSessions } from '../region/region-reader.js'
 import type { SensorReading } from '../region/sensor-cell.js'
 import type { PeerLink } from './peer-fabric.js'
@@ -81,7 +82,7 @@ export async function peerSessions(watcher: PeerWatcher, limit: number): Promise
   let total = 0
   for (const [box, entry] of (await readDirectory(sampling, header)).entries()) {
     if (entry === undefined || entry.state === 'free') continue
-    const { sessions } = await readSessions(sampling, header, box)
+    const sessions = (await readSessions(sampling, header, box)).sessions.filter(({ store }) => store !== noteStore)
     total += sessions.length
     for (const { store, id, sequence, payload, schemaVersion, remainingMs, origin } of sessions.slice(0, limit - listed.length)) {
       listed.push({ server: entry.name, store, id, sequence, bytes: payload.length, schemaVersion, remainingMs, ...(origin ? { adoptedFrom: origin.node } : {}) })

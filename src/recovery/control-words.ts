@@ -3,6 +3,7 @@ import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { claimGeneration, decodeClaim, encodeClaim, encodeFence, extractedSequence, fencedGeneration, isBefore, type Claim, type ClaimStep } from '../region/control.js'
 import { control, controlPairOffset } from '../region/layout.js'
+import type { Succession } from './succession.js'
 
 /** A word that others move too is tried this often before that is an error. */
 const maxTries = 64
@@ -61,11 +62,29 @@ export async function hasBeenExtracted(memory: RemoteMemory, box: number): Promi
   return claim?.generation === claimGeneration(fenced) && !isBefore(claim.step, 'extracted')
 }
 
+/** The highest generation that is fenced; 0 where none is. */
+export async function readFence(memory: RemoteMemory, box: number | 'node'): Promise<number> {
+  const word = await memory.read(controlPairOffset(box) + control.fence, 8)
+  return fencedGeneration(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true))
+}
+
 /** Who recovers it, and how far that is; undefined where nobody does. */
 export async function readClaim(memory: RemoteMemory, box: number | 'node'): Promise<Claim | undefined> {
   const word = await memory.read(controlPairOffset(box) + control.claim, 8)
   return decodeClaim(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true))
 }
+
+export interface ClaimOptions {
+  /** This node's number. */
+  readonly recoverer: number
+  /** Asked of a claim that is held already, by whomever: may it be taken over (`succession.ts`)? */
+  readonly judge: (held: Claim) => Promise<Succession>
+  /** False only to show what the claim is worth (`safeguards.ts`). */
+  readonly obeyed?: boolean
+}
+
+/** Claims are the business of who holds them, unless it is told otherwise. */
+export const noSuccession = async ({ step }: Claim): Promise<Succession> => (step === 'announced' ? 'leave' : 'wait')
 
 /** The recovery of one generation, as this node holds it. */
 export class ClaimHolder {
@@ -79,6 +98,8 @@ export class ClaimHolder {
     readonly generation: number,
     claim: Claim,
     private readonly obeyed: boolean,
+    /** Number of the node that it was taken over from. */
+    readonly predecessor: number | undefined,
   ) {
     this.#claim = claim
     this.#offset = controlPairOffset(box) + control.claim
@@ -91,20 +112,25 @@ export class ClaimHolder {
   /**
    * Claims the recovery of `generation` for `recoverer`: one compare-and-swap decides among all who try. A claim
    * that this recoverer already holds is taken up where it stands.
-   * @param obeyed false only to show what the claim is worth (`safeguards.ts`)
-   * @throws BackdoorsError ALREADY_CLAIMED, and what compare-and-swap throws
+   * @throws BackdoorsError ALREADY_CLAIMED, CLAIM_UNSETTLED, and what compare-and-swap and `judge` throw
    */
-  static async take(memory: RemoteMemory, box: number | 'node', generation: number, recoverer: number, obeyed = true): Promise<ClaimHolder> {
-    const wanted: Claim = { recoverer, term: 1, step: 'claimed', generation: claimGeneration(generation) }
+  static async take(memory: RemoteMemory, box: number | 'node', generation: number, { recoverer, judge, obeyed = true }: ClaimOptions): Promise<ClaimHolder> {
+    let wanted: Claim = { recoverer, term: 1, step: 'claimed', generation: claimGeneration(generation) }
     const offset = controlPairOffset(box) + control.claim
+    let predecessor: number | undefined
     let expected = 0n
     for (let attempt = 0; attempt < maxTries; attempt++) {
       const before = await memory.compareAndSwap(offset, expected, encodeClaim(wanted))
-      if (before === expected || !obeyed) return new ClaimHolder(memory, box, generation, wanted, obeyed)
+      if (before === expected || !obeyed) return new ClaimHolder(memory, box, generation, wanted, obeyed, predecessor)
       const held = decodeClaim(before)
       if (held?.generation === wanted.generation) {
-        if (held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed)
-        throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} already (step ${held.step}).`, { peer: memory.peer, offset })
+        const succession = await judge(held)
+        if (succession !== 'take-over' && held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed, undefined)
+        if (succession === 'wait') throw new BackdoorsError('CLAIM_UNSETTLED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} (step ${held.step}), or did.`, { peer: memory.peer, offset })
+        if (succession === 'leave') throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} has recovered ${describe(memory.peer, box)} (step ${held.step}).`, { peer: memory.peer, offset })
+        predecessor = held.recoverer
+        // How far the predecessor said it read is kept to: others may rely on it already.
+        wanted = { ...wanted, term: (held.term + 1) & 0xffff, step: isBefore(held.step, 'extracted') ? 'claimed' : 'extracted' }
       }
       expected = before
     }

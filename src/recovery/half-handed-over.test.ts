@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest'
 import { Simulation } from '../fabric/mock/simulation.js'
 import { BoxOwner } from '../region/box-owner.js'
-import { ClaimHolder, raiseFence } from './control-words.js'
+import { ClaimHolder, noSuccession, raiseFence } from './control-words.js'
 import { recover, type RecoveredSession, type RecoveryReport, type RecoveryTarget } from './recover.js'
 import { payloadOf, Victim } from './testing/victim.js'
 
@@ -63,7 +63,7 @@ describe('a session in the box of the daemon and in that of a server', () => {
     const memory = victim.connect({ from: 'recoverer 2' })
     const { box, generation } = victim.server
     await simulation.settle(raiseFence(memory, box, generation))
-    await simulation.settle(ClaimHolder.take(memory, box, generation, 2))
+    await simulation.settle(ClaimHolder.take(memory, box, generation, { recoverer: 2, judge: noSuccession }))
     expect([...(await run(3, { kind: 'node' })).sessions.keys()]).toEqual(['waiting'])
   })
 

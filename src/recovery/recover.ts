@@ -3,77 +3,17 @@
  * Each step can be run again; the claim word in the dead node's memory says how far it came.
  */
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
-import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { claimGeneration, fenceAll, isBefore, nodeGeneration, type ClaimStep, type RecoveryStep } from '../region/control.js'
-import type { RegionHeader } from '../region/header.js'
+import { claimGeneration, fenceAll, isBefore, nodeGeneration, type Claim, type ClaimStep, type RecoveryStep } from '../region/control.js'
+import { daemonBox } from '../region/layout.js'
 import { readDirectory, readSessions, type ExtractedSession, type Extraction } from '../region/region-reader.js'
-import { originKey, type SessionOrigin } from '../region/session-record.js'
+import { originKey } from '../region/session-record.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
-import { ClaimHolder, hasBeenExtracted, raiseFence, readClaim, tellExtracted, toldExtracted } from './control-words.js'
+import { decodeNote, isDraft, noteStore, type AdoptionSource } from './adoption-notes.js'
+import { ClaimHolder, hasBeenExtracted, noSuccession, raiseFence, readClaim, tellExtracted, toldExtracted } from './control-words.js'
+import type { RecoveredSession, RecoveryOptions, RecoveryReport } from './recovery.js'
+import type { Succession } from './succession.js'
 
-export type RecoveryTarget =
-  | { readonly kind: 'node' }
-  | { readonly kind: 'box'; readonly box: number; readonly generation: number }
-
-/** A session on its way to its new home. */
-export interface RecoveredSession extends ExtractedSession {
-  /** Where it was found. */
-  readonly origin: SessionOrigin
-  /** Where it had been before, if it had been adopted there. */
-  readonly adoptedFrom: SessionOrigin | undefined
-}
-
-export interface AdoptionResult {
-  readonly adopted: number
-  /** Were here already, from an earlier run of the same recovery. */
-  readonly known: number
-  /** Found no room: they stay in the dead node's memory. */
-  readonly refused: number
-}
-
-export interface RecoveryOptions {
-  /** The dead node's lent region, on the queue pair that was kept for this. */
-  readonly memory: RemoteMemory
-  readonly header: RegionHeader
-  readonly target: RecoveryTarget
-  /** This node's number (1 to 65535) for claim words. */
-  readonly recoverer: number
-  /** Commits the sessions into this node's own region. They must not be served before `announce` is called. */
-  readonly adopt: (sessions: readonly RecoveredSession[]) => Promise<AdoptionResult>
-  /** Further fencing, run before the claim. A rejection ends the recovery. */
-  readonly fenceExternally?: () => Promise<void>
-  /** Lets the sessions be served, and moves the clients here. */
-  readonly announce: (report: RecoveryReport) => Promise<void>
-  readonly onStep?: (step: RecoveryStep, atMs: number) => void
-  /** Milliseconds of any monotonic clock. */
-  readonly nowMs: () => number
-  /** Waits so many milliseconds. Default: the event loop's timers. */
-  readonly pause?: (ms: number) => Promise<void>
-  readonly safeguards?: Safeguards
-}
-
-export interface RecoveryReport {
-  readonly peer: string
-  readonly target: RecoveryTarget
-  /**
-   * `announced`: recovered here. `claimed-by-other`: somebody else does it. `superseded`: the server restarted
-   * before the fence and serves its sessions itself. `closed`: there is nothing to recover.
-   */
-  outcome: 'announced' | 'claimed-by-other' | 'superseded' | 'closed'
-  readonly steps: { step: RecoveryStep; atMs: number }[]
-  readonly boxes: number[]
-  found: number
-  adopted: number
-  known: number
-  refused: number
-  expired: number
-  /** Entries without any valid version, and sessions of which only an older version was. */
-  corrupt: number
-  stale: number
-  /** RDMA reads and bytes of the extraction. */
-  reads: number
-  bytes: number
-}
+export type { AdoptionResult, RecoveredSession, RecoveryOptions, RecoveryReport, RecoveryTarget } from './recovery.js'
 
 /**
  * @throws BackdoorsError what fencing, claiming or reading threw: `MEMORY_LOST` where the dead node's memory could
@@ -97,14 +37,21 @@ interface Claims {
   readonly others: readonly number[]
 }
 
-/** The box of the daemon, which holds what it adopted until a local server has it. */
-const daemonBox = 0
 /** A recoverer of another box is waited for so long until it has read that box, in milliseconds. */
 const othersLimitMs = 1000
 const othersStepMs = 10
 
+/** What a box holds, less a daemon's notes, and what those call drafts: that is still where it came from. */
+function withoutDrafts(box: number, sessions: readonly ExtractedSession[]): ExtractedSession[] {
+  const isNote = ({ store }: ExtractedSession): boolean => store === noteStore
+  const notes = box === daemonBox ? sessions.filter(isNote).flatMap(({ payload }) => decodeNote(payload) ?? []) : []
+  return sessions.filter((session) => !isNote(session) && !isDraft(notes, session))
+}
+
 class Recovery {
   readonly #options: RecoveryOptions
+  /** By box: the highest sequence that was found there. */
+  readonly #highest = new Map<number, number>()
   readonly #safeguards: Safeguards
   readonly #report: RecoveryReport
 
@@ -112,7 +59,7 @@ class Recovery {
     this.#options = options
     this.#safeguards = options.safeguards ?? allSafeguards
     this.#report = {
-      peer: options.memory.peer, target: options.target, outcome: 'announced', steps: [], boxes: [],
+      peer: options.memory.peer, target: options.target, outcome: 'announced', steps: [], boxes: [], unsettled: [], inherited: [],
       found: 0, adopted: 0, known: 0, refused: 0, expired: 0, corrupt: 0, stale: 0, reads: 0, bytes: 0,
     }
     this.#step('suspected')
@@ -155,7 +102,8 @@ class Recovery {
     try {
       return target.kind === 'node' ? await this.#claimNode() : await this.#claimBox(target.box, target.generation)
     } catch (error) {
-      if (!isBackdoorsError(error, 'ALREADY_CLAIMED')) throw error
+      if (!isBackdoorsError(error, 'ALREADY_CLAIMED', 'CLAIM_UNSETTLED')) throw error
+      if (error.code === 'CLAIM_UNSETTLED') this.#report.unsettled.push(target)
       this.#report.outcome = 'claimed-by-other'
       return undefined
     }
@@ -171,15 +119,24 @@ class Recovery {
     const others: number[] = []
     for (const [box, entry] of directory.entries()) {
       if (entry?.state === 'free' || entry?.state === 'closed') continue
-      const claim = await this.#claim(box, entry?.generation ?? fenceAll).catch((error: unknown) => {
-        if (isBackdoorsError(error, 'ALREADY_CLAIMED')) return undefined
-        throw error
-      })
-      if (claim && claim.step !== 'announced') boxes.push({ box, claim })
-      else others.push(box)
+      const claim = await this.#claimUnlessOthers(box, entry?.generation ?? fenceAll, deciding.predecessor)
+      // One that had been recovered here by itself, before the node failed, is no part of this recovery.
+      const isOver = claim === undefined || claim.step === 'announced' || (isBefore(deciding.step, 'adopted') && !isBefore(claim.step, 'adopted'))
+      if (isOver) others.push(box)
+      else boxes.push({ box, claim })
     }
     this.#step('claimed')
     return { deciding, boxes, others }
+  }
+
+  async #claimUnlessOthers(box: number, generation: number, predecessor: number | undefined): Promise<ClaimHolder | undefined> {
+    try {
+      return await this.#claim(box, generation, predecessor)
+    } catch (error) {
+      if (!isBackdoorsError(error, 'ALREADY_CLAIMED', 'CLAIM_UNSETTLED')) throw error
+      if (error.code === 'CLAIM_UNSETTLED') this.#report.unsettled.push({ kind: 'box', box, generation })
+      return undefined
+    }
   }
 
   async #claimBox(box: number, generation: number): Promise<Claims | undefined> {
@@ -202,54 +159,83 @@ class Recovery {
     return undefined
   }
 
-  #claim(box: number | 'node', generation: number): Promise<ClaimHolder> {
-    return ClaimHolder.take(this.#options.memory, box, generation, this.#options.recoverer, this.#safeguards.claim)
+  /** @param predecessor one whose claims are taken over as long as that is safe, whatever is known of it */
+  #claim(box: number | 'node', generation: number, predecessor?: number): Promise<ClaimHolder> {
+    const { memory, recoverer, judgeClaim } = this.#options
+    const judgeHeld = judgeClaim ? (held: Claim) => judgeClaim({ ...this.#source, target: box }, held) : noSuccession
+    const judge = async (held: Claim): Promise<Succession> => (held.recoverer === predecessor && isBefore(held.step, 'adopted') ? 'take-over' : judgeHeld(held))
+    return ClaimHolder.take(memory, box, generation, { recoverer, judge, obeyed: this.#safeguards.claim })
   }
 
-  async #carryOut({ deciding, boxes, others }: Claims): Promise<void> {
+  get #source(): AdoptionSource {
+    const { header: { node, incarnation }, target } = this.#options
+    return { node, incarnation, target: target.kind === 'node' ? 'node' : target.box }
+  }
+
+  async #carryOut(claims: Claims): Promise<void> {
+    const { deciding, boxes } = claims
+    const { notes, announce } = this.#options
     this.#report.boxes.push(...boxes.map(({ box }) => box))
-    const claims = new Set([...boxes.map(({ claim }) => claim), deciding])
-    if (isBefore(deciding.step, 'adopted')) {
-      const sessions = await this.#withoutThoseOf(others, await this.#extractOnce(deciding, boxes.map(({ box }) => box)))
-      this.#report.found = sessions.length
-      await this.#advance(claims, 'extracted')
-      const { adopted, known, refused } = await this.#options.adopt(sessions)
-      Object.assign(this.#report, { adopted, known, refused })
-      await this.#advance(claims, 'adopted')
+    const held = [...new Set([deciding, ...boxes.map(({ claim }) => claim)])]
+    try {
+      if (isBefore(deciding.step, 'adopted')) await this.#adopt(claims, held)
+      // From here on it is this node's; until that is written down, it must not be seen to be.
+      notes?.confirm(this.#source)
+      if (!isBefore(deciding.step, 'announced')) return
+      await announce(this.#report)
+      // What found no room is still the dead node's alone: a claim that says `announced` would let its memory go.
+      if (this.#report.refused > 0) return this.#step('announced')
+      // The deciding claim is the last: the memory may go when it is announced.
+      await this.#advance(held.reverse(), 'announced')
+      notes?.forget(this.#source)
+    } catch (error) {
+      if (isBackdoorsError(error, 'CLAIM_LOST')) notes?.giveUp(this.#source)
+      throw error
     }
-    if (!isBefore(deciding.step, 'announced')) return
-    await this.#options.announce(this.#report)
-    // What found no room is still the dead node's alone: a claim that says `announced` would let its memory go.
-    if (this.#report.refused === 0) await this.#advance(claims, 'announced')
-    else this.#step('announced')
   }
 
-  async #advance(claims: Iterable<ClaimHolder>, step: ClaimStep): Promise<void> {
+  async #adopt({ deciding, boxes, others }: Claims, held: readonly ClaimHolder[]): Promise<void> {
+    const { notes, adopt } = this.#options
+    const sessions = await this.#withoutThoseOf(others, await this.#extractOnce(deciding, boxes))
+    this.#report.found = sessions.length
+    await this.#advance(held, 'extracted')
+    notes?.begin(this.#source, this.#report.boxes)
+    Object.assign(this.#report, await adopt(sessions))
+    // The deciding claim is the first: no other says `adopted` unless it does.
+    await this.#advance(held, 'adopted')
+  }
+
+  async #advance(claims: readonly ClaimHolder[], step: ClaimStep): Promise<void> {
     for (const claim of claims) if (isBefore(claim.step, step)) await claim.advance(step)
     this.#step(step)
   }
 
   /**
-   * A machine that lives on without this one box has to know what was found in it, for the rest is still its own: that is
-   * told once, and kept to if the recovery is run again.
+   * A machine that lives on without this one box has to know what was found in it, for the rest is still its own; and who succeeds a
+   * node in what it recovered has to know what was found in the box of its daemon. That is told once, and kept to if the
+   * recovery is run again, by whomever.
    */
-  async #extractOnce(deciding: ClaimHolder, boxes: readonly number[]): Promise<RecoveredSession[]> {
+  async #extractOnce(deciding: ClaimHolder, boxes: readonly ClaimedBox[]): Promise<RecoveredSession[]> {
     const { memory, target } = this.#options
-    if (target.kind === 'node') return this.#extract(boxes)
-    if (!isBefore(deciding.step, 'extracted')) return this.#extract(boxes, await toldExtracted(memory, target.box))
-    const sessions = await this.#extract(boxes)
-    const highest = sessions.reduce((latest, { sequence }) => Math.max(latest, sequence), 0)
-    await tellExtracted(memory, target.box, deciding.generation, highest)
+    const told = target.kind === 'box' ? { box: target.box, claim: deciding } : boxes.find(({ box }) => box === daemonBox)
+    const numbers = boxes.map(({ box }) => box)
+    if (told === undefined) return this.#extract(numbers)
+    if (!isBefore(told.claim.step, 'extracted')) return this.#extract(numbers, { box: told.box, sequence: await toldExtracted(memory, told.box) })
+    await raiseFence(memory, told.box, told.claim.generation)
+    const sessions = await this.#extract(numbers)
+    await tellExtracted(memory, told.box, told.claim.generation, this.#highest.get(told.box) ?? 0)
     return sessions
   }
 
-  async #extract(boxes: readonly number[], upTo?: number): Promise<RecoveredSession[]> {
+  /** @param upTo for one of the boxes: how far it was read before */
+  async #extract(boxes: readonly number[], upTo?: { readonly box: number; readonly sequence: number }): Promise<RecoveredSession[]> {
     const { memory, header } = this.#options
     const newest = new Map<string, RecoveredSession>()
     for (const box of boxes) {
-      const extraction = await readSessions(memory, header, box, this.#safeguards, upTo)
+      const extraction = await readSessions(memory, header, box, this.#safeguards, upTo?.box === box ? upTo.sequence : undefined)
       this.#count(extraction)
-      for (const session of extraction.sessions) {
+      this.#highest.set(box, extraction.sessions.reduce((latest, { sequence }) => Math.max(latest, sequence), 0))
+      for (const session of withoutDrafts(box, extraction.sessions)) {
         const key = `${session.store}\0${session.id}`
         const found: RecoveredSession = { ...session, adoptedFrom: session.origin, origin: { node: header.node, incarnation: header.incarnation, box, sequence: session.sequence } }
         const other = newest.get(key)
@@ -257,7 +243,9 @@ class Recovery {
         if (other === undefined || other.committedAtMs <= session.committedAtMs) newest.set(key, found)
       }
     }
-    return [...newest.values()]
+    const found = [...newest.values()]
+    this.#report.inherited.push(...new Set(found.flatMap(({ adoptedFrom }) => adoptedFrom?.node ?? [])))
+    return found
   }
 
   /**

@@ -50,6 +50,8 @@ export const maxRegionBytes = 2 ** 32 - 1
 
 /** Control page: a pair of 8-byte words for the node, then one for each box. */
 export const control = { offset: pageBytes, bytes: pageBytes, pairBytes: 16, fence: 0, claim: 8 } as const
+/** The box of the node's daemon: what it adopted is there until a local server has it. */
+export const daemonBox = 0
 export const maxBoxes = control.bytes / control.pairBytes - 1
 
 /**

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
+import { noteStore } from '../recovery/adoption-notes.js'
 import type { BoxOwner } from '../region/box-owner.js'
 import type { HeldStore } from '../region/session-writer.js'
 import { checkWord, type SessionVersion } from '../region/session-record.js'
@@ -43,6 +44,7 @@ export class SessionStore<T> extends EventEmitter<{ adopted: [Adopted] }> {
   constructor(owner: BoxOwner, name: string, codec: Codec<T>, options: SessionStoreOptions<T>) {
     super()
     const { ttlMs = 0, schemaVersion = 1 } = options
+    if (name === noteStore) throw new BackdoorsError('INVALID_ARGUMENT', `The store name ${name} is the daemon's own.`, { field: 'name', store: name })
     checkWord('ttlMs', ttlMs)
     checkWord('schemaVersion', schemaVersion)
     this.name = name

@@ -28,14 +28,14 @@ export interface CommitBenchRow {
   readonly p999: number
 }
 
-interface Cart {
+export interface Cart {
   readonly user: string
   readonly currency: string
   readonly items: readonly { readonly sku: string; readonly name: string; readonly quantity: number; readonly cents: number }[]
   readonly updatedAtMs: number
 }
 
-const cart: Cart = {
+export const cart: Cart = {
   user: 'customer-174230',
   currency: 'EUR',
   items: ['espresso cups', 'kettle', 'filter papers', 'grinder', 'beans, 1 kg'].map((name, i) => ({ sku: `sku-${1000 + 37 * i}`, name, quantity: 1 + (i % 3), cents: 499 + 850 * i })),

@@ -9,10 +9,11 @@ const commitExamples = `
 Examples:
   backdoors bench commit
   backdoors bench commit --samples 1000000 --json
+  backdoors bench commit --compare
   backdoors bench commit --history bench.ndjson
 
 Times commits of bytes in several sizes, of a typical cart as an object, and beats, and the JavaScript heap that a commit
-uses up. --history appends one JSON line per row, with commit, kernel and device.`
+uses up. --compare needs redis-server, and the packages ioredis and express-session. --history appends one JSON line per row, with commit, kernel and device.`
 
 export function registerBench(program: Command, output: Output): void {
   const bench = program.command('bench').description('how fast it is on this machine').addHelpText('after', '\nExamples:\n  backdoors bench commit\n  backdoors bench read-latency')
@@ -25,14 +26,16 @@ function registerCommit(bench: Command, output: Output): void {
     .command('commit')
     .description('what a server pays for being recoverable: its commits and beats')
     .option('--samples <count>', 'samples of each row', parseCount, 200_000)
+    .option('--compare', 'beside it what one would use instead: a Map, express-session\'s MemoryStore, Redis')
     .option('--history <file>', 'append the rows to this file as JSON lines')
     .option('--json', 'one JSON object on stdout')
     .addHelpText('after', commitExamples)
-    .action(async ({ samples, history, json }: { samples: number; history?: string; json?: boolean }) => {
+    .action(async ({ samples, compare, history, json }: { samples: number; compare?: boolean; history?: string; json?: boolean }) => {
       const { benchCommit } = await import('../bench/commit.js')
       const { appendHistory, circumstancesOf } = await import('../bench/history.js')
       // Where regions stand: a file on a disk would be written back to it now and then.
-      const rows = benchCommit({ samples, ...(existsSync('/dev/shm') ? { folder: '/dev/shm' } : {}) })
+      const own = benchCommit({ samples, ...(existsSync('/dev/shm') ? { folder: '/dev/shm' } : {}) })
+      const rows = compare ? [...own, ...(await (await import('../bench/rivals.js')).benchRivals({ samples, sessions: 1000 }))] : own
       const circumstances = circumstancesOf('shm')
       if (history !== undefined) appendHistory(history, rows.map(({ p999, ...row }) => ({ ...row, 'p99.9': p999, ...circumstances })))
       if (json) output.json({ rows, ...circumstances })

@@ -1,0 +1,126 @@
+/**
+ * What one would use instead, measured in the same run as `bench commit`: a Map of bytes, the MemoryStore of express-session, and
+ * Redis. A Map and a MemoryStore go with their process; Redis outlives it, a round trip for each commit. The Redis server is
+ * started for this, on a unix socket, as it does not keep what it is told on disk.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { asBackdoorsError, BackdoorsError } from '../../errors.js'
+import { messagePackCodec } from '../../servers/codec.js'
+import { cart, type Cart, type CommitBenchRow } from './commit.js'
+import { distributionOf, sorted } from './statistics.js'
+
+const bytesOfOne = 1024
+/** Commits in one pipeline of Redis. */
+const pipelined = 100
+const usPerMs = 1000
+const startTimeoutMs = 10_000
+
+type Redis = InstanceType<(typeof import('ioredis'))['Redis']>
+
+export interface RivalsOptions {
+  readonly samples: number
+  readonly sessions: number
+}
+
+/** @throws BackdoorsError INVALID_ARGUMENT where a package or `redis-server` is not there, SYSTEM_CALL_FAILED */
+export async function benchRivals({ samples, sessions }: RivalsOptions): Promise<CommitBenchRow[]> {
+  const ids = Array.from({ length: sessions }, (_, i) => `session-${i}`)
+  const idOf = (i: number): string => ids[i % sessions] as string
+  const map = new Map<string, Uint8Array>()
+  const payload = new Uint8Array(bytesOfOne).fill(0x5a)
+  const codec = messagePackCodec<Cart>()
+  const store = await memoryStore()
+  const rows = [
+    await measure('map-1024B', samples, (i) => void map.set(idOf(i), payload.slice())),
+    await measure('map-cart', samples, (i) => void map.set(idOf(i), codec.encode(cart).slice())),
+    await measure('memory-store-cart', samples, (i) => store(idOf(i))),
+  ]
+  return await withRedis(async (redis) => [
+    ...rows,
+    ...(await redisRows('1024B', redis, samples, (i) => [idOf(i), Buffer.from(payload)])),
+    ...(await redisRows('cart', redis, samples, (i) => [idOf(i), Buffer.from(codec.encode(cart))])),
+  ])
+}
+
+async function redisRows(what: string, redis: Redis, samples: number, commitOf: (i: number) => [string, Buffer]): Promise<CommitBenchRow[]> {
+  const awaited = await measure(`redis-${what}-awaited`, Math.ceil(samples / 10), async (i) => void (await redis.set(...commitOf(i))))
+  const inPipelines = await measure(`redis-${what}-pipelined`, Math.ceil(samples / pipelined), async (i) => {
+    const pipeline = redis.pipeline()
+    for (let n = 0; n < pipelined; n++) pipeline.set(...commitOf(i * pipelined + n))
+    await pipeline.exec()
+  }, pipelined)
+  return [awaited, inPipelines]
+}
+
+async function measure(name: string, samples: number, run: (i: number) => void | Promise<void>, runsPerSample = 1): Promise<CommitBenchRow> {
+  const ms = new Float64Array(samples)
+  for (let i = -Math.min(samples, 1000); i < samples; i++) {
+    const startMs = performance.now()
+    // What is done at once must not pay for a turn of the microtask queue.
+    const done = run(Math.abs(i))
+    if (done) await done
+    if (i >= 0) ms[i] = performance.now() - startMs
+  }
+  const { p50, p99, p999 } = distributionOf(sorted(ms), usPerMs / runsPerSample)
+  return { name, unit: 'µs', samples, p50, p99, p999 }
+}
+
+/** `set` of express-session's MemoryStore, which keeps a session as JSON. */
+async function memoryStore(): Promise<(id: string) => Promise<void>> {
+  const { default: session } = await load(() => import('express-session'), 'express-session')
+  const store = new session.MemoryStore()
+  const value = { ...cart, cookie: new session.Cookie() }
+  return (id) => new Promise((resolve, reject) => store.set(id, value, (error: unknown) => (error ? reject(error) : resolve())))
+}
+
+async function withRedis<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
+  const { Redis } = await load(() => import('ioredis'), 'ioredis')
+  const folder = mkdtempSync(join(tmpdir(), 'backdoors-redis-'))
+  const path = join(folder, 'socket')
+  const server = spawn('redis-server', ['--port', '0', '--unixsocket', path, '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
+  try {
+    await untilReady(server)
+    const redis = new Redis({ path, lazyConnect: true, retryStrategy: () => null })
+    await redis.connect()
+    try {
+      return await run(redis)
+    } finally {
+      redis.disconnect()
+    }
+  } finally {
+    await end(server)
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function untilReady(server: ChildProcess): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new BackdoorsError('TIMEOUT', `redis-server was not ready within ${startTimeoutMs} ms.`)), startTimeoutMs)
+    const settle = (how: () => void): void => {
+      clearTimeout(timer)
+      how()
+    }
+    server.once('error', (error) => settle(() => reject(asBackdoorsError(error, 'INVALID_ARGUMENT', 'The comparison needs redis-server (Debian: apt-get install redis-server)'))))
+    server.once('exit', (code) => settle(() => reject(new BackdoorsError('SYSTEM_CALL_FAILED', `redis-server ended with ${code}.`))))
+    server.stdout?.on('data', (chunk: Buffer) => chunk.includes('eady to accept connections') && settle(resolve))
+  })
+}
+
+async function end(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null || server.pid === undefined) return
+  const exited = once(server, 'exit')
+  server.kill()
+  await exited
+}
+
+async function load<T>(module: () => Promise<T>, name: string): Promise<T> {
+  try {
+    return await module()
+  } catch (error) {
+    throw asBackdoorsError(error, 'INVALID_ARGUMENT', `The comparison needs the package ${name} (npm install ${name})`)
+  }
+}

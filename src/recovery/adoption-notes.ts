@@ -1,0 +1,195 @@
+/**
+ * What a recoverer writes down beside the sessions that it adopts, in its daemon's own box: whether they are its own already, or
+ * drafts. Should it fail, too, whoever recovers it and whoever succeeds it in its recoveries read the same note, and come to the
+ * same end: sessions are adopted from it, or once more from where they came.
+ *
+ *     claim says      note says                 the sessions are
+ *     below adopted   adopting, or nothing      with the node that failed first: who takes the claim over reads them there
+ *     adopted         adopting, or abandoned    there, too: the recoverer failed before it could serve any of them
+ *     adopted         adopted, or nothing       the recoverer's, and recovered from it
+ *
+ * The note says `adopted` only after the claim does, and sessions are served only after the note does. So a claim below
+ * `adopted` can be taken over without a look at the recoverer: its next compare-and-swap on it fails.
+ */
+import { z } from 'zod'
+import { isBackdoorsError } from '../errors.js'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
+import type { BoxOwner } from '../region/box-owner.js'
+import type { RegionHeader } from '../region/header.js'
+import { daemonBox } from '../region/layout.js'
+import { readSessions } from '../region/region-reader.js'
+import type { SessionOrigin, SessionVersion } from '../region/session-record.js'
+import type { HeldStore } from '../region/session-writer.js'
+
+/** The store that notes stand in; no server's store may have this name. */
+export const noteStore = 'backdoors:adoptions'
+/** A note that was never settled is of no use to anybody any more, in milliseconds: no recovery takes so long. */
+const noteLastsMs = 7 * 24 * 3_600_000
+/** All states of one note have this length at least, so that the later ones find room where the first did. */
+const statePadding = 12
+
+const noteSchema = z.strictObject({
+  node: z.string().min(1).max(64),
+  incarnation: z.string().regex(/^[0-9a-f]{1,16}$/),
+  /** `node`, or the number of a box that was recovered by itself. */
+  target: z.union([z.literal('node'), z.int().min(0).max(0xffff)]),
+  boxes: z.array(z.int().min(0).max(0xffff)).max(0xffff),
+  /** Of the recoverer's own box: what it holds of those boxes in a higher sequence is what this recovery adopted. */
+  since: z.int().min(0),
+  state: z.enum(['adopting', 'adopted', 'abandoned']),
+})
+
+export type AdoptionNote = z.infer<typeof noteSchema>
+export type AdoptionState = AdoptionNote['state']
+
+/** A box of a node that failed, or the recovery of the whole node. */
+export interface AdoptionSource {
+  readonly node: string
+  readonly incarnation: bigint
+  readonly target: 'node' | number
+}
+
+const idOf = ({ node, incarnation, target }: AdoptionSource): string => `${node}/${incarnation.toString(16)}/${target}`
+
+/** @returns undefined where the bytes are no note: what it would have been about counts as adopted, so that it is not lost */
+export function decodeNote(payload: Uint8Array): AdoptionNote | undefined {
+  try {
+    return noteSchema.safeParse(JSON.parse(Buffer.from(payload).toString('utf8'))).data
+  } catch {
+    return undefined
+  }
+}
+
+function encodeNote(note: AdoptionNote): Uint8Array {
+  return Buffer.from(JSON.stringify(note) + ' '.repeat(statePadding - note.state.length))
+}
+
+/**
+ * What notes say of the recovery of a node or a box: a box may have been recovered by itself, or with its node.
+ * @returns `adopted` where nothing says otherwise
+ */
+export function stateOf(notes: readonly AdoptionNote[], { node, incarnation, target }: AdoptionSource): AdoptionState {
+  const about = notes.filter((note) => note.node === node && note.incarnation === incarnation.toString(16) && (note.target === target || (target !== 'node' && note.boxes.includes(target))))
+  if (about.some(({ state }) => state === 'adopted')) return 'adopted'
+  return about[0]?.state ?? 'adopted'
+}
+
+/** A session in the box of a recoverer's daemon: its sequence there, and where it came from. */
+export interface AdoptedSession {
+  readonly sequence: number
+  readonly origin: SessionOrigin | undefined
+}
+
+/** Was it adopted by a recovery that never came to its end? */
+export function isDraft(notes: readonly AdoptionNote[], session: AdoptedSession): boolean {
+  return notes.some((note) => note.state !== 'adopted' && isOf(note, session))
+}
+
+function isOf({ node, incarnation, boxes, since }: AdoptionNote, { sequence, origin }: AdoptedSession): boolean {
+  return origin?.node === node && origin.incarnation.toString(16) === incarnation && boxes.includes(origin.box) && sequence > since
+}
+
+/** Reads the notes in another node's memory, as `readSessions` reads sessions. @throws what reading throws */
+export async function readNotes(memory: RemoteMemory, header: RegionHeader, upTo?: number): Promise<AdoptionNote[]> {
+  const { sessions } = await readSessions(memory, header, daemonBox, undefined, upTo)
+  return sessions.flatMap(({ store, payload }) => (store === noteStore ? (decodeNote(payload) ?? []) : []))
+}
+
+/** The notes of this node. */
+export class AdoptionNotes {
+  readonly #box: BoxOwner
+
+  /** @param box the daemon's own */
+  constructor(box: BoxOwner) {
+    this.#box = box
+  }
+
+  all(): AdoptionNote[] {
+    const store = this.#box.sessions.store(noteStore)
+    return [...store.sessions.keys()].flatMap((id) => this.#read(store, id) ?? [])
+  }
+
+  get size(): number {
+    return this.#box.sessions.store(noteStore).sessions.size
+  }
+
+  /**
+   * To be written before the first session of the recovery is adopted. Both versions of the note get their room now: what
+   * is to be said at the end must not fail for want of it.
+   * @throws BackdoorsError BOX_FULL, FENCED, CLOSED
+   */
+  begin(source: AdoptionSource, boxes: readonly number[]): void {
+    const earlier = this.find(source)
+    // What an earlier run of the same recovery adopted is a draft as well.
+    const since = earlier?.state === 'adopting' ? earlier.since : this.#box.sessions.sequence
+    const note: AdoptionNote = { node: source.node, incarnation: source.incarnation.toString(16), target: source.target, boxes: [...boxes], since, state: 'adopting' }
+    this.#write(note)
+    this.#write(note)
+  }
+
+  /** The claim says `adopted`: from now on the sessions are this node's. @throws BackdoorsError FENCED, CLOSED */
+  confirm(source: AdoptionSource): void {
+    const note = this.find(source)
+    if (note) this.#write({ ...note, state: 'adopted' })
+  }
+
+  /** The claim says `announced`: nobody will ask any more. @throws BackdoorsError FENCED, CLOSED */
+  forget(source: AdoptionSource): void {
+    this.#box.sessions.delete(this.#box.sessions.store(noteStore), idOf(source))
+  }
+
+  /** Another has taken the recovery over: its drafts are deleted. @returns how many @throws BackdoorsError FENCED, CLOSED */
+  giveUp(source: AdoptionSource): number {
+    const note = this.find(source)
+    if (note?.state !== 'adopting') return 0
+    const deleted = this.#deleteDrafts(note)
+    this.#write({ ...note, state: 'abandoned' })
+    return deleted
+  }
+
+  /**
+   * Deletes the drafts of recoveries that an earlier life of this daemon never ended, and says so: it may be that their
+   * claims say `adopted`. @returns how many sessions @throws BackdoorsError FENCED, CLOSED
+   */
+  giveUpAll(): number {
+    return this.all().reduce((deleted, { node, incarnation, target }) => deleted + this.giveUp({ node, incarnation: BigInt(`0x${incarnation}`), target }), 0)
+  }
+
+  find(source: AdoptionSource): AdoptionNote | undefined {
+    const { sessions } = this.#box
+    return this.#read(sessions.store(noteStore), idOf(source))
+  }
+
+  #read(store: HeldStore, id: string): AdoptionNote | undefined {
+    const version = this.#version(store, id)
+    return version && decodeNote(version.payload)
+  }
+
+  #deleteDrafts(note: AdoptionNote): number {
+    const { sessions } = this.#box
+    let deleted = 0
+    for (const store of sessions.stores()) {
+      for (const id of [...store.sessions.keys()]) {
+        const version = this.#version(store, id)
+        if (version && isOf(note, version) && sessions.delete(store, id)) deleted += 1
+      }
+    }
+    return deleted
+  }
+
+  /** What fails its CRC counts as not there. */
+  #version(store: HeldStore, id: string): SessionVersion | undefined {
+    try {
+      return this.#box.sessions.get(store, id)
+    } catch (error) {
+      if (isBackdoorsError(error, 'RECORD_CORRUPT')) return undefined
+      throw error
+    }
+  }
+
+  #write(note: AdoptionNote): void {
+    const { sessions } = this.#box
+    const id = idOf({ ...note, incarnation: BigInt(`0x${note.incarnation}`) })
+    sessions.commit(sessions.store(noteStore), id, encodeNote(note), { ttlMs: noteLastsMs, schemaVersion: 1 })
+  }
+}
