@@ -5,6 +5,7 @@ import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
+import { conditionsSchema, flappingSchema, sensorsSchema } from './detector-config.js'
 import { defaultGeometry, maxBoxes, maxRegionBytes, planRegion } from '../region/layout.js'
 import { addressesSchema, faultInAddresses } from './addresses-config.js'
 import { command, fenceSchema, strangerIn, timeoutMs } from './fence-config.js'
@@ -89,9 +90,14 @@ export const configSchema = z.strictObject({
     osDeadlineMs: z.number().min(1).max(60_000).default(50),
     unreachableAfterMs: z.number().min(1).max(600_000).default(500),
     refreshMs: z.number().min(1).max(60_000).default(100),
+    flapping: flappingSchema.prefault({}),
+    conditions: conditionsSchema.prefault({}),
   }).prefault({}),
+  sensors: sensorsSchema.prefault({}),
   recovery: z.strictObject({
     enabled: z.boolean().default(true),
+    /** Fence a node, too, that nobody reaches: only when another node agrees, or where there is no other. */
+    fenceUnreachable: z.boolean().default(false),
     /** Fencing beyond the fence word: run before the claim; where required, its failure ends the recovery. */
     fence: fenceSchema.optional(),
     /** Another's recovery that has not moved for so long is taken over, though its recoverer seems to be well. */
@@ -176,7 +182,8 @@ function checkHosts({ fabric, hosts }: DaemonConfig, path?: string): void {
   }
 }
 
-function checkRecovery({ node, peers, recovery: { fence, addresses } }: DaemonConfig, path?: string): void {
+function checkRecovery({ node, peers, recovery: { fence, fenceUnreachable, addresses } }: DaemonConfig, path?: string): void {
+  if (fenceUnreachable && fence === undefined) throw invalid('recovery.fenceUnreachable needs recovery.fence: what does it', 'recovery.fenceUnreachable', path)
   const isPeer = (name: string): boolean => peers.some((peer) => peer.name === name)
   const stranger = fence && strangerIn(fence, isPeer)
   if (stranger !== undefined) throw invalid(`${stranger} is no peer`, stranger, path)

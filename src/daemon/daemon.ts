@@ -4,6 +4,8 @@ import { pino, type Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
 import { RelayServer, type RelayedSource } from '../fabric/relay/relay-server.js'
 import { monotonicMs } from '../native/clock.js'
+import type { Condition } from '../monitor/conditions.js'
+import type { Opinion } from '../monitor/second-opinion.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import { watchedBy } from '../monitor/watch-plan.js'
 import type { RecoveryStep } from '../region/control.js'
@@ -16,9 +18,11 @@ import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
 import { Metrics } from './metrics.js'
 import { lendUntilRecovered, OwnRegion } from './own-region.js'
+import { lookWithinMs, observeHandler, observeMethod } from './observers.js'
 import type { PeerFabric } from './peer-fabric.js'
 import { PeerWatcher } from './peer-watcher.js'
 import { RecoveryRunner } from './recovery-runner.js'
+import { SensorSampler } from './sensors/sensor-sampler.js'
 import { ShmPeers } from './shm-peers.js'
 import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
 
@@ -35,6 +39,10 @@ export interface DaemonEvents {
   /** The whole memory of a peer can be read, and its kernel is watched from now on. */
   machine: [peer: string]
   verdict: [peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence]
+  /** A level or pressure sensor of a peer is past its limit, or (raised: false) well below it again. Nobody is condemned for it. */
+  condition: [peer: string, condition: Condition, raised: boolean]
+  /** A peer that nobody reaches was fenced from outside; with an error where that failed. */
+  fencedUnreachable: [peer: string, opinions: readonly Opinion[], error: unknown]
   step: [peer: string, target: RecoveryTarget, step: RecoveryStep, atMs: number]
   recovered: [report: RecoveryReport]
   failed: [peer: string, target: RecoveryTarget, error: unknown]
@@ -81,6 +89,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #local: LocalSocket
   readonly #relay: RelayServer
   readonly #metrics: Metrics
+  readonly #sampler: SensorSampler
   readonly #watchers: PeerWatcher[] = []
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
@@ -109,6 +118,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onReport: (report) => this.#onReport(report),
       onFailure: (...failure) => this.#onFailure(...failure),
     }, (number) => this.#predecessor(number))
+    this.#sampler = new SensorSampler({ region: this.#own.region, box: this.#own.box, config: config.sensors, log })
     this.#metrics = new Metrics(config.node, (metrics) => this.#collect(metrics))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
       status: () => this.status(),
@@ -133,6 +143,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
+    this.#sampler.start()
     const fabric = await this.#openFabric()
     this.#fabric = fabric
     this.#followPlan(fabric)
@@ -160,8 +171,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         onWatching: (name, incarnation) => this.#onWatching(name, incarnation),
         onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
+        onCondition: (...change) => this.#onCondition(...change),
         recover: (link, target) => this.#runner.recover(link, target),
         lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
+        observers: fabric.observers,
+        fence: config.recovery.fenceUnreachable ? (name) => this.#runner.fenceUnreachable(name) : undefined,
+        onFenced: (...fenced) => this.#onFenced(...fenced),
         log: this.#log,
       }))
     }
@@ -209,6 +224,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
     this.#addresses.close()
+    await this.#sampler.close()
     await this.#relay.close()
     await this.#fabric?.close()
     await this.#local.close()
@@ -221,7 +237,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster)
     // Loaded only where it is used: a machine without libibverbs runs everything else.
     const { VerbsPeers } = await import('./verbs-peers.js')
-    return VerbsPeers.open(this.config, this.#own.region, this.#log)
+    const observe = observeHandler((name) => this.#watchers.find(({ peer }) => peer.name === name), lookWithinMs(this.config.watch.unreachableAfterMs))
+    return VerbsPeers.open(this.config, this.#own.region, this.#log, new Map([[observeMethod, observe]]))
   }
 
   #watcherOf(node: unknown): PeerWatcher {
@@ -260,6 +277,18 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.emit('verdict', peer, verdict, evidence)
   }
 
+  #onCondition(peer: string, condition: Condition, raised: boolean): void {
+    const { server, sensor, value, limit } = condition
+    this.#log[raised ? 'warn' : 'info']({ peer, condition }, `${peer}${server === undefined ? '' : `/${server}`}: ${sensor} is ${value}, ${raised ? 'past' : 'below'} its limit of ${limit}`)
+    this.emit('condition', peer, condition, raised)
+  }
+
+  #onFenced(peer: string, opinions: readonly Opinion[], error: unknown): void {
+    if (error === undefined) this.#log.warn({ peer, opinions }, 'a node that nobody reaches was fenced from outside')
+    else this.#log.error({ peer, opinions, err: error }, 'a node that nobody reaches could not be fenced')
+    this.emit('fencedUnreachable', peer, opinions, error)
+  }
+
   #onReport(report: RecoveryReport): void {
     const lost = report.refused + report.corrupt + report.stale
     this.#log[lost > 0 ? 'error' : 'warn']({ report }, `recovery of ${report.peer}: ${report.outcome}, ${report.adopted} sessions adopted`)
@@ -279,8 +308,10 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     metrics.gauge('backdoors_damaged_sessions', 'Adopted sessions that fail their CRC in the daemon\'s box, so that no server is offered them.', this.#handover.damaged)
     metrics.gauge('backdoors_attached_servers', 'Local servers that are connected to the daemon.', servers.length)
     metrics.gauge('backdoors_fenced', '1 where this node has been fenced.', fenced ? 1 : 0)
-    for (const { peer, verdict, watch } of this.#watchers) {
+    metrics.forgetConditions()
+    for (const { peer, verdict, watch, flapping } of this.#watchers) {
       metrics.peerVerdict(peer.name, verdict.kind)
+      metrics.peerConditions(peer.name, watch?.conditions ?? [], flapping)
       if (watch) metrics.gauge('backdoors_sampling_round_trip_seconds', 'Mean round trip of sampling a peer.', watch.state.meanRoundTripUs / 1e6, { peer: peer.name })
     }
   }

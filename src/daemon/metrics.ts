@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { asBackdoorsError } from '../errors.js'
+import type { Condition } from '../monitor/conditions.js'
 import { nodeVerdicts, type NodeVerdictKind } from '../monitor/verdict.js'
 import type { RecoveryReport } from '../recovery/recover.js'
 
@@ -13,6 +14,8 @@ export class Metrics {
   readonly #sessions: Counter<'peer' | 'fate'>
   readonly #recoverySeconds: Histogram
   readonly #peerVerdict: Gauge<'peer' | 'verdict'>
+  readonly #conditions: Gauge<'peer' | 'server' | 'sensor'>
+  readonly #flapping: Gauge<'peer' | 'subject'>
   readonly #collect: (metrics: Metrics) => void
   #server: Server | undefined
 
@@ -25,6 +28,8 @@ export class Metrics {
     this.#sessions = new Counter({ name: 'backdoors_recovered_sessions_total', help: 'Sessions found in failed peers, by what became of them.', labelNames: ['peer', 'fate'], registers })
     this.#recoverySeconds = new Histogram({ name: 'backdoors_recovery_duration_seconds', help: 'From suspicion to announcement.', buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10], registers })
     this.#peerVerdict = new Gauge({ name: 'backdoors_peer_verdict', help: '1 for the verdict that stands on a watched peer.', labelNames: ['peer', 'verdict'], registers })
+    this.#conditions = new Gauge({ name: 'backdoors_peer_condition', help: '1 for each level or pressure sensor of a watched peer that is past its limit; server is empty for the machine.', labelNames: ['peer', 'server', 'sensor'], registers })
+    this.#flapping = new Gauge({ name: 'backdoors_peer_flapping', help: '1 for each node or server whose verdict flaps.', labelNames: ['peer', 'subject'], registers })
     this.#collect = collect
   }
 
@@ -41,6 +46,17 @@ export class Metrics {
 
   peerVerdict(peer: string, verdict: NodeVerdictKind): void {
     for (const kind of nodeVerdicts) this.#peerVerdict.set({ peer, verdict: kind }, kind === verdict ? 1 : 0)
+  }
+
+  /** What is over is no longer shown. */
+  forgetConditions(): void {
+    this.#conditions.reset()
+    this.#flapping.reset()
+  }
+
+  peerConditions(peer: string, conditions: readonly Condition[], flapping: readonly string[]): void {
+    for (const { server = '', sensor } of conditions) this.#conditions.set({ peer, server, sensor }, 1)
+    for (const subject of flapping) this.#flapping.set({ peer, subject }, 1)
   }
 
   recovery(report: RecoveryReport): void {

@@ -3,6 +3,7 @@ import { isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { KernelImage } from '../kernel/kernel-image.js'
 import type { ControlConnection } from '../monitor/verdict.js'
+import type { SecondOpinion } from '../monitor/second-opinion.js'
 import type { RegionHeader } from '../region/header.js'
 import type { PeerConfig } from './config.js'
 
@@ -43,6 +44,8 @@ export interface PeerHandlers {
 }
 
 export interface PeerFabric {
+  /** Other nodes, as far as this fabric has connections by which they can be asked what they see. */
+  readonly observers?: SecondOpinion
   /** Keeps a link to the peer until closed. */
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> }
   /**

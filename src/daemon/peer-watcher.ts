@@ -2,12 +2,17 @@
 import type { Logger } from 'pino'
 import { memoryAddon } from '../native/load.js'
 import { RegionWatch } from '../monitor/region-watch.js'
+import type { Condition } from '../monitor/conditions.js'
+import type { Opinion, SecondOpinion } from '../monitor/second-opinion.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
 import type { Succession } from '../recovery/succession.js'
 import type { DaemonConfig, PeerConfig } from './config.js'
+import { conditionRule, flappingRule } from './detector-config.js'
 import { KernelWatch } from '../kernel/kernel-watch.js'
 import { isNotThereYet, type MachineLink, type PeerFabric, type PeerLink } from './peer-fabric.js'
+import { UnreachableInquiry } from './unreachable-inquiry.js'
+import { VerdictTeller } from './verdict-teller.js'
 
 /** A peer that has not been connected to for so long is not up yet, in milliseconds; nodes of a cluster start at about one time. */
 const joinPatienceMs = 10_000
@@ -22,9 +27,16 @@ export interface PeerWatcherEvents {
   /** The peer's kernel is watched, whether or not it has a region. */
   readonly onMachine: (peer: string) => void
   readonly onVerdict: (peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
+  /** A level or pressure sensor has gone past its limit, or is well below it again. */
+  readonly onCondition: (peer: string, condition: Condition, raised: boolean) => void
   readonly recover: (link: PeerLink, target: RecoveryTarget) => Promise<RecoveryReport | undefined>
   /** What has become of a recovery that another node holds. */
   readonly lookAtClaim: (link: PeerLink, target: RecoveryTarget) => Promise<Succession>
+  /** What others see of a peer that is unreachable; undefined where nobody can be asked. */
+  readonly observers: SecondOpinion | undefined
+  /** Fences an unreachable peer from outside; undefined where that is not configured. */
+  readonly fence: ((peer: string) => Promise<void>) | undefined
+  readonly onFenced: (peer: string, opinions: readonly Opinion[], error: unknown) => void
   readonly log: Logger
 }
 
@@ -32,6 +44,8 @@ export class PeerWatcher {
   readonly peer: PeerConfig
   readonly #config: DaemonConfig
   readonly #events: PeerWatcherEvents
+  readonly #teller: VerdictTeller
+  readonly #inquiry: UnreachableInquiry
   readonly #keeper: { close(): Promise<void> }
   readonly #recovering = new Set<Promise<unknown>>()
   readonly #retries = new Set<NodeJS.Timeout>()
@@ -49,6 +63,8 @@ export class PeerWatcher {
     this.peer = peer
     this.#config = config
     this.#events = events
+    this.#teller = this.#makeTeller()
+    this.#inquiry = this.#makeInquiry()
     this.#keeper = fabric.keep(peer, {
       onMachine: (machine) => this.#onMachine(machine),
       onLink: (link) => this.#onLink(link),
@@ -68,9 +84,22 @@ export class PeerWatcher {
     return this.#verdict
   }
 
+  /** Names of what flaps: its own, and those of its servers. */
+  get flapping(): string[] {
+    return this.#teller.flapping
+  }
+
+  /** Can its memory be read at this moment? Undefined where nothing is lent by it (yet). */
+  look(): Promise<boolean> | undefined {
+    if (this.#watch) return this.#watch.look()
+    const span = this.#machine?.image.physical.spans[0]
+    return span && this.#machine?.memory.read(span.offset, 8).then(() => true, () => false)
+  }
+
   /** It watches nobody any more, as far as can be seen: others have to be watched in its stead. */
   get isDown(): boolean {
-    if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled'
+    // Behind a cut link it watches on; and whether that is so is asked first.
+    if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled' && this.#verdict.kind !== 'link-cut' && !this.#inquiry.isAsking
     const { unreachableAfterMs } = this.#config.watch
     const waitedMs = (memoryAddon().monotonicUs() - this.#startedUs) / 1000
     return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))
@@ -84,6 +113,8 @@ export class PeerWatcher {
   async close(): Promise<void> {
     this.#closed = true
     for (const retry of this.#retries) clearTimeout(retry)
+    this.#teller.close()
+    await this.#inquiry.close()
     await this.#keeper.close()
     this.#watch?.close()
     this.#kernelWatch?.close()
@@ -104,10 +135,42 @@ export class PeerWatcher {
       memory: link.sampling,
       controlConnection: (knownForUs) => link.control(knownForUs),
       onVerdict: (verdict, evidence) => this.#onVerdict(link, verdict, evidence),
+      conditions: {
+        rule: conditionRule(this.#config.watch.conditions),
+        onChange: (condition, raised) => this.#events.onCondition(this.peer.name, condition, raised),
+      },
       onTrouble: (error) => this.#events.log.debug({ peer: this.peer.name, err: error }, 'could not read the directory'),
     })
     this.#events.log.info({ peer: this.peer.name, incarnation: link.header.incarnation.toString(16) }, 'watching')
     this.#events.onWatching(this.peer.name, link.header.incarnation)
+  }
+
+  #makeTeller(): VerdictTeller {
+    const { name } = this.peer
+    return new VerdictTeller({
+      node: name,
+      rule: flappingRule(this.#config.watch.flapping),
+      tell: (verdict, evidence) => this.#events.onVerdict(name, verdict, evidence),
+      nowUs: () => memoryAddon().monotonicUs(),
+      after,
+    })
+  }
+
+  #makeInquiry(): UnreachableInquiry {
+    const { name } = this.peer
+    const { observers, fence, onFenced } = this.#events
+    return new UnreachableInquiry({
+      peer: name,
+      observers,
+      others: () => this.#config.peers.filter((peer) => peer.name !== name).length,
+      conclude: (verdict, evidence) => {
+        this.#verdict = verdict
+        this.#teller.onVerdict(verdict, evidence)
+      },
+      fence: fence && (() => fence(name)),
+      onFenced: (opinions, error) => onFenced(name, opinions, error),
+      after,
+    })
   }
 
   #howToWatch() {
@@ -174,7 +237,7 @@ export class PeerWatcher {
   #onKernelVerdict(verdict: NodeVerdict, evidence: Evidence): void {
     if (this.#link && verdict.kind !== 'os-panicked') return
     this.#verdict = verdict
-    this.#events.onVerdict(this.peer.name, verdict, evidence)
+    this.#inquiry.follow(verdict, evidence)
     if (verdict.kind === 'os-panicked' && this.#link) this.#recover(this.#link, { kind: 'node' })
   }
 
@@ -184,7 +247,8 @@ export class PeerWatcher {
     if (this.#kernelWatch?.verdict.kind === 'os-panicked' && verdict.kind !== 'daemon-lost' && verdict.kind !== 'unreachable') return
     if (!('box' in verdict)) this.#verdict = verdict
     if (verdict.kind === 'alive' && !('box' in verdict)) this.#recoveredNode = undefined
-    this.#events.onVerdict(this.peer.name, verdict, evidence)
+    if ('box' in verdict) this.#teller.onVerdict(verdict, evidence)
+    else this.#inquiry.follow(verdict, evidence)
     if (verdict.kind === 'daemon-lost') link.renew()
     if (verdict.kind === 'os-stalled') this.#recover(link, { kind: 'node' })
     if ('box' in verdict && (verdict.kind === 'app-stalled' || verdict.kind === 'app-exited')) this.#recover(link, { kind: 'box', box: verdict.box, generation: verdict.generation })
@@ -225,4 +289,10 @@ export class PeerWatcher {
       if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
     })
   }
+}
+
+/** Nothing waits for a timer of a watcher's. */
+function after(us: number, run: () => void): () => void {
+  const timer = setTimeout(run, us / 1000).unref()
+  return () => clearTimeout(timer)
 }

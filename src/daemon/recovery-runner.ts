@@ -93,12 +93,26 @@ export class RecoveryRunner {
     }
   }
 
+  /**
+   * Fences a node whose memory cannot be reached, by the configured command alone. There is nothing to recover from it.
+   * @throws BackdoorsError FENCE_FAILED; FENCED: this node has itself been fenced, and has no say
+   */
+  async fenceUnreachable(peer: string): Promise<void> {
+    if (this.#own.fenced) throw new BackdoorsError('FENCED', 'This node has itself been fenced, so it fences nobody.', { peer: this.#config.node })
+    await this.#runFence(peer)
+  }
+
+  async #runFence(peer: string): Promise<void> {
+    const { fence } = this.#config.recovery
+    if (fence) await fenceExternally(fence, peer, this.#events.log)
+  }
+
   async #fenceExternally(peer: string, target: RecoveryTarget): Promise<void> {
     const { fence } = this.#config.recovery
     // A box is one process among healthy ones; a whole machine must not be fenced for it.
     if (fence === undefined || target.kind === 'box') return
     try {
-      await fenceExternally(fence, peer, this.#events.log)
+      await this.#runFence(peer)
     } catch (error) {
       if (fence.required) throw error
       this.#events.onFailure(peer, target, error)

@@ -1,5 +1,6 @@
 /** What the command line asks a daemon: itself, and what it can read of a peer. */
 import { BackdoorsError } from '../errors.js'
+import type { Condition } from '../monitor/conditions.js'
 import { judge } from '../monitor/judge.js'
 import type { ControlConnection, NodeVerdictKind, ObservedBox } from '../monitor/verdict.js'
 import { noteStore } from '../recovery/adoption-notes.js'
@@ -17,6 +18,10 @@ export interface PeerStatus {
   readonly incarnation?: string
   readonly control?: ControlConnection
   readonly servers?: readonly ObservedBox[]
+  /** Level and pressure sensors past their limits: what they are of may be slow, and has not failed. */
+  readonly conditions?: readonly Condition[]
+  /** Names of what flaps, where anything does: the peer's own, and those of its servers. What is told of them is held down. */
+  readonly flapping?: readonly string[]
   readonly rounds?: number
   readonly failedRounds?: number
   readonly meanRoundTripUs?: number
@@ -37,17 +42,17 @@ export interface DaemonStatus {
   readonly peers: readonly PeerStatus[]
 }
 
-export function describePeer({ peer, link, watch, verdict }: PeerWatcher): PeerStatus {
-  const base = { peer: peer.name, connected: link !== undefined, verdict: verdict.kind, seen: verdict.seen }
+export function describePeer({ peer, link, watch, verdict, flapping }: PeerWatcher): PeerStatus {
+  const base = { peer: peer.name, connected: link !== undefined, verdict: verdict.kind, seen: verdict.seen, ...(flapping.length > 0 ? { flapping } : {}) }
   if (!link || !watch) return base
   const { rounds, failedRounds, meanRoundTripUs, maxLatenessUs } = watch.state
   const observation = watch.observe()
   const { boxes, control } = observation
-  // A verdict is told when it changes; what is seen now says more, as long as it comes to the same.
+  // A verdict is told when it changes; what is seen now says more, as long as it comes to the same. But for what others were asked.
   const now = judge(observation)?.node
-  const seen = now?.kind === verdict.kind ? now.seen : verdict.seen
+  const seen = now?.kind === verdict.kind && now.kind !== 'unreachable' ? now.seen : verdict.seen
   const left = watch.hasLeft && verdict.kind === 'alive' ? { verdict: 'left', seen: 'its daemon has ended in order' } as const : {}
-  return { ...base, seen, ...left, incarnation: link.header.incarnation.toString(16), control, servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
+  return { ...base, seen, ...left, incarnation: link.header.incarnation.toString(16), control, servers: boxes, conditions: watch.conditions, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
 }
 
 export interface ListedSession {

@@ -1,7 +1,7 @@
 /** Keeps a connection to one peer, and the link to its region; lent hosts are reached over the same connection. */
 import type { Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
-import { enroll, Enroller, probeMachine, type Closure, type Credentials, type EnrolledConnection } from '../fabric/enrollment/index.js'
+import { enroll, Enroller, probeMachine, type Closure, type Credentials, type EnrolledConnection, type RequestHandlers } from '../fabric/enrollment/index.js'
 import { VerbsConnector } from '../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../fabric/verbs/device.js'
 import type { ControlConnection } from '../monitor/verdict.js'
@@ -35,6 +35,8 @@ export class VerbsKeeper {
   readonly #device: VerbsDevice
   readonly #credentials: Credentials
   readonly #log: Logger
+  /** What the peer may ask over this connection. */
+  readonly #methods: RequestHandlers
   readonly #enroller: Enroller
   /** What the try under way, or the last one that succeeded, is to be connected with. */
   #connector: VerbsConnector | undefined
@@ -43,7 +45,7 @@ export class VerbsKeeper {
   #link: VerbsLink | undefined
   #closed = false
 
-  constructor(peer: PeerConfig, { cluster, watch, verbs }: DaemonConfig, device: VerbsDevice, credentials: Credentials, log: Logger) {
+  constructor(peer: PeerConfig, { cluster, watch, verbs }: DaemonConfig, device: VerbsDevice, credentials: Credentials, log: Logger, methods: RequestHandlers = new Map()) {
     this.#peer = peer
     this.#cluster = cluster
     this.#verbs = verbs
@@ -51,6 +53,7 @@ export class VerbsKeeper {
     this.#device = device
     this.#credentials = credentials
     this.#log = log
+    this.#methods = methods
     this.#enroller = new Enroller({
       peer: peer.name,
       attempt: (signal) => this.#attempt(signal),
@@ -95,7 +98,7 @@ export class VerbsKeeper {
     try {
       const connection = await enroll({
         address: { host: host as string, port: port as number }, peer: name, credentials: this.#credentials,
-        cluster: this.#cluster, hello: { fabric: 'verbs', endpoints: connector.endpoints }, signal, limits: this.#limits,
+        cluster: this.#cluster, hello: { fabric: 'verbs', endpoints: connector.endpoints }, handlers: this.#methods, signal, limits: this.#limits,
       })
       this.#connector = connector
       return connection

@@ -1,7 +1,7 @@
 /** Peers over RDMA: enrolled by mutual TLS, read through queue pairs that exist before anything fails. */
 import type { Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
-import { Credentials, EnrollmentServer, type Hello, type Welcome } from '../fabric/enrollment/index.js'
+import { type ControlConnection, Credentials, EnrollmentServer, type Hello, type RequestHandlers, type Welcome } from '../fabric/enrollment/index.js'
 import { toWire } from '../fabric/enrollment/messages.js'
 import type { RequestHandler } from '../fabric/enrollment/requests.js'
 import { VerbsDevice } from '../fabric/verbs/device.js'
@@ -14,6 +14,7 @@ import type { DaemonConfig, HostConfig, PeerConfig } from './config.js'
 import { HostKeeper } from './host-keeper.js'
 import { HostLender } from './host-lender.js'
 import { hostRegionAnswer, hostRegionMethod, hostRegionRequest, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage } from './host-messages.js'
+import { Observers, opinionTimeoutMs } from './observers.js'
 import type { PeerFabric, PeerHandlers } from './peer-fabric.js'
 import { VerbsKeeper } from './verbs-keeper.js'
 
@@ -31,15 +32,18 @@ export class VerbsPeers implements PeerFabric {
   readonly #keepers = new Map<string, VerbsKeeper>()
   readonly #hostKeepers = new Set<HostKeeper>()
   readonly #hosts = new Map<string, HostLender>()
+  /** What any peer may ask, whoever of the two made the connection. */
+  readonly #methods: RequestHandlers
+  readonly observers: Observers
   readonly #cache = new DirectorySymbolCache(defaultCacheFolder())
 
   /** @throws BackdoorsError VERBS_UNAVAILABLE, DEVICE_NOT_FOUND, NO_USABLE_GID, MEMLOCK_LIMIT, KEYS_MISSING, CERTIFICATE_INVALID */
-  static async open(config: DaemonConfig, region: Region, log: Logger): Promise<VerbsPeers> {
+  static async open(config: DaemonConfig, region: Region, log: Logger, methods: RequestHandlers = new Map()): Promise<VerbsPeers> {
     const credentials = await Credentials.load(config.keys as string)
     if (credentials.node !== config.node) {
       throw new BackdoorsError('CERTIFICATE_INVALID', `The keys in ${config.keys} are those of node ${credentials.node}, not of ${config.node}.`, { peer: config.node, path: config.keys as string })
     }
-    const peers = new VerbsPeers(config, region, log, credentials)
+    const peers = new VerbsPeers(config, region, log, credentials, methods)
     try {
       for (const host of config.hosts) peers.#hosts.set(host.name, peers.#lenderFor(host))
       await peers.#server.start()
@@ -50,11 +54,13 @@ export class VerbsPeers implements PeerFabric {
     return peers
   }
 
-  private constructor(config: DaemonConfig, region: Region, log: Logger, credentials: Credentials) {
+  private constructor(config: DaemonConfig, region: Region, log: Logger, credentials: Credentials, methods: RequestHandlers) {
     this.#config = config
     this.#region = region
     this.#log = log
     this.#credentials = credentials
+    this.#methods = methods
+    this.observers = new Observers(() => this.#connections(), opinionTimeoutMs(config.watch.unreachableAfterMs))
     const { device, port, gidIndex, queuePairs } = config.verbs
     this.#device = VerbsDevice.open({
       ...(device === undefined ? {} : { device }),
@@ -72,6 +78,7 @@ export class VerbsPeers implements PeerFabric {
       peers: () => names,
       lend: async (peer, hello, signal) => this.#lend(peer, hello, signal),
       handlers: new Map<string, RequestHandler>([
+        ...methods,
         [lendHostMethod, async (body, { peer, signal }) => {
           const { host, endpoints } = parseMessage(lendHostRequest, body, peer)
           return toWire(lendHostAnswer, await this.#hostOf(host).lend(peer, endpoints, signal))
@@ -97,7 +104,7 @@ export class VerbsPeers implements PeerFabric {
   /** One connection to each peer, whether it is watched itself or only lends the hosts that are. */
   #lenderOf(name: string): VerbsKeeper {
     const peer = this.#config.peers.find((each) => each.name === name) as PeerConfig
-    const keeper = this.#keepers.get(name) ?? new VerbsKeeper(peer, this.#config, this.#device, this.#credentials, this.#log)
+    const keeper = this.#keepers.get(name) ?? new VerbsKeeper(peer, this.#config, this.#device, this.#credentials, this.#log, this.#methods)
     this.#keepers.set(name, keeper)
     return keeper
   }
@@ -110,6 +117,15 @@ export class VerbsPeers implements PeerFabric {
     const host = this.#hosts.get(name)
     if (host) return host
     throw new BackdoorsError('PEER_UNKNOWN', `Node ${this.#config.node} lends no host ${name}.`, { peer: name })
+  }
+
+  /** Those that stand: to peers that are watched, and from those that watch. Of two to one peer the one that answered last. */
+  #connections(): ReadonlyMap<string, ControlConnection> {
+    const connections = new Map(this.#server.connections)
+    for (const [name, { connection }] of this.#keepers) {
+      if (connection && connection.answeredAgoMs <= (connections.get(name)?.answeredAgoMs ?? Infinity)) connections.set(name, connection)
+    }
+    return connections
   }
 
   async reloadKeys(): Promise<void> {

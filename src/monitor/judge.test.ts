@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { judge } from './judge.js'
-import { boxVerdicts, nodeVerdicts, type ControlConnection, type Observation, type ObservedBox, type ObservedSensor } from './verdict.js'
+import { boxVerdicts, nodeVerdicts, type ControlConnection, type NodeVerdictKind, type Observation, type ObservedBox, type ObservedSensor } from './verdict.js'
 
 const deadlineUs = 50_000
 
@@ -116,10 +116,11 @@ describe('any observation', () => {
   const anySensor = fc.record({
     name: fc.string(), counter: fc.nat(), pending: fc.constantFrom(0, 1), ageUs: fc.nat({ max: 10 * deadlineUs }), deadlineUs: fc.constant(deadlineUs), stalled: fc.boolean(),
   })
-  const anyObservation = fc.record({
+  const anyObservation: fc.Arbitrary<Observation> = fc.record({
     reachable: fc.boolean(),
     control: fc.constantFrom<ControlConnection>('answers', 'unheard', 'reset', 'silent', 'none'),
     osSensor: fc.option(anySensor, { nil: undefined }),
+    kernel: fc.record({ panicked: fc.string({ minLength: 1 }), stalled: fc.string({ minLength: 1 }), moves: fc.string({ minLength: 1 }) }, { requiredKeys: [] }),
     boxes: fc.array(fc.record({ box: fc.integer({ min: 1, max: 7 }), name: fc.string(), generation: fc.nat(), exited: fc.boolean(), sensors: fc.array(anySensor, { maxLength: 3 }) }), { maxLength: 4 }),
   })
 
@@ -137,11 +138,37 @@ describe('any observation', () => {
   it('condemns nobody without evidence', () => {
     fc.assert(fc.property(anyObservation, (seen) => {
       const judgement = judge(seen)
-      if (judgement?.node.kind === 'os-stalled' || judgement?.node.kind === 'daemon-stalled') expect(judgement.node.sensor).toMatchObject({ stalled: true })
+      if (judgement?.node.kind === 'os-stalled' || judgement?.node.kind === 'daemon-stalled') expect(seen.osSensor ? judgement.node.sensor?.stalled : seen.kernel?.stalled !== undefined).toBe(true)
       for (const verdict of judgement?.boxes ?? []) {
         if (verdict.kind === 'app-stalled') expect(verdict.sensor?.stalled).toBe(true)
         if (verdict.kind === 'app-exited') expect(seen.boxes.some(({ exited }) => exited)).toBe(true)
       }
+    }))
+  })
+
+  it('gives each verdict on the node for its own reason only', () => {
+    const isLost = ({ control }: Observation): boolean => control === 'answers' || control === 'reset'
+    const reasons: Record<NodeVerdictKind, (seen: Observation) => boolean> = {
+      'alive': ({ reachable, osSensor, kernel }) => reachable && !osSensor?.stalled && kernel?.panicked === undefined,
+      'os-panicked': ({ reachable, kernel }) => reachable && kernel?.panicked !== undefined,
+      'os-stalled': ({ reachable, osSensor, kernel }) => reachable && (osSensor ? osSensor.stalled : kernel?.stalled !== undefined),
+      'daemon-stalled': ({ reachable, osSensor, boxes }) => reachable && osSensor?.stalled === true && boxes.some(({ exited }) => !exited),
+      'daemon-lost': (seen) => !seen.reachable && isLost(seen),
+      'unreachable': (seen) => !seen.reachable && !isLost(seen) && seen.control !== 'unheard',
+      // Only others can tell: `refineUnreachable`.
+      'link-cut': () => false,
+    }
+    fc.assert(fc.property(anyObservation, (seen) => {
+      const judgement = judge(seen)
+      if (judgement) expect([judgement.node.kind, reasons[judgement.node.kind](seen)]).toEqual([judgement.node.kind, true])
+    }), { numRuns: 1000 })
+  })
+
+  it('says nothing of a memory that does not answer but what its control connection tells', () => {
+    fc.assert(fc.property(anyObservation, (seen) => {
+      const judgement = judge({ ...seen, reachable: false })
+      expect(judgement?.boxes ?? []).toEqual([])
+      expect(judgement?.node.kind).toBe({ answers: 'daemon-lost', reset: 'daemon-lost', silent: 'unreachable', none: 'unreachable', unheard: undefined }[seen.control])
     }))
   })
 
@@ -173,6 +200,12 @@ describe('the kernel\'s own variables can be read', () => {
     const kernel = { stalled: 'CPU 0 is busy, and nothing has moved for 60000 µs' }
     expect(judge(observation({ osSensor: undefined, kernel }))).toEqual({ node: { kind: 'os-stalled', seen: kernel.stalled }, boxes: [] })
     expect(judge(observation({ kernel }))).toMatchObject({ node: { kind: 'alive' } })
+  })
+
+  it('it seems to have stalled, but a server moves: alive', () => {
+    const kernel = { stalled: 'CPU 0 is busy, and nothing has moved for 60000 µs' }
+    expect(judge(observation({ osSensor: undefined, kernel, boxes: [box(1, [moving])] }))).toMatchObject({ node: { kind: 'alive' } })
+    expect(judge(observation({ osSensor: undefined, kernel, boxes: [box(1, [stopped])] }))).toMatchObject({ node: { kind: 'os-stalled' } })
   })
 
   it('it moves: alive, with what was seen', () => {

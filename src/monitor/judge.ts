@@ -9,8 +9,8 @@ import type { BoxVerdict, Judgement, NodeVerdict, Observation, ObservedBox, Obse
 export function judge(observation: Observation): Judgement | undefined {
   const { reachable, osSensor, boxes, kernel } = observation
   if (reachable && kernel?.panicked !== undefined) return { node: { kind: 'os-panicked', seen: kernel.panicked }, boxes: [] }
-  // An OS sensor says more than the kernel's variables: its thread has to be scheduled.
-  if (reachable && osSensor === undefined && kernel?.stalled !== undefined) return { node: { kind: 'os-stalled', seen: kernel.stalled }, boxes: [] }
+  // An OS sensor says more than the kernel's variables: its thread has to be scheduled. So has a server's.
+  if (reachable && osSensor === undefined && kernel?.stalled !== undefined && !boxes.some(moves)) return { node: { kind: 'os-stalled', seen: kernel.stalled }, boxes: [] }
   if (!reachable || osSensor?.stalled) {
     const node = osSensor && reachable ? judgeStalled(osSensor, boxes) : judgeUnreachable(observation)
     return node && { node, boxes: [] }
@@ -22,6 +22,8 @@ export function judge(observation: Observation): Judgement | undefined {
   const node: NodeVerdict = { kind: 'alive', seen: osSensor ? 'the OS sensor moves' : (kernel?.moves ?? 'reads succeed') }
   return { node, boxes: boxes.map(judgeBox) }
 }
+
+const moves = ({ exited, sensors }: ObservedBox): boolean => !exited && sensors.some(({ pending, stalled }) => pending !== 0 && !stalled)
 
 function judgeUnreachable({ control, status }: Observation): NodeVerdict | undefined {
   const reads = `reads fail (${status ?? 'no answer'})`

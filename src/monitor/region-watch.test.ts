@@ -233,3 +233,39 @@ describe('a watch that is closed', () => {
     expect(told).toEqual([])
   })
 })
+
+describe('a level past its limit', () => {
+  it('is a condition of the node or server that it is of, told once it lasts, and no verdict', async () => {
+    const { simulation, node, region, daemon, web, told, watch } = await watchedNode()
+    watch.close()
+    const changes: string[] = []
+    const memory = new MockMemory(simulation, node)
+    const conditions = new RegionWatch({
+      by: 'b', header: region.header, memory, intervalUs: ms, unreachableAfterUs, refreshMs,
+      controlConnection: () => 'none',
+      nowUs: simulation.now,
+      every: (everyMs, run) => {
+        const scheduled = simulation.every(everyMs * ms, run)
+        return () => scheduled.cancel()
+      },
+      onVerdict: (verdict) => told.push({ atUs: simulation.now(), subject: 'node', kind: verdict.kind, evidence: { by: 'b', atUs: 0, seen: verdict.seen } }),
+      conditions: { rule: { raiseAfterUs: 100 * ms, clearAfterUs: 100 * ms, clearBelow: 0.9 }, onChange: ({ server, sensor }, raised) => changes.push(`${server ?? 'node'} ${sensor} ${raised}`) },
+      onTrouble: () => undefined,
+    })
+    const used = daemon.owner.sensor({ name: 'mem-used-bytes', kind: 'level', deadlineUs: 0 })
+    const files = daemon.owner.sensor({ name: `${web.owner.box}/open-fds`, kind: 'level', deadlineUs: 0 })
+    used.level(11, 10)
+    files.level(5, 10)
+    await simulation.advance(90 * ms)
+    expect(changes).toEqual([])
+    await simulation.advance(100 * ms)
+    expect(changes).toEqual(['node mem-used-bytes true'])
+    files.level(12, 10)
+    used.level(1, 10)
+    await simulation.advance(200 * ms)
+    expect(changes.slice(1).sort()).toEqual(['node mem-used-bytes false', 'web open-fds true'])
+    expect(conditions.conditions).toMatchObject([{ server: 'web', sensor: 'open-fds', value: 12, limit: 10 }])
+    expect(told).toEqual([])
+    conditions.close()
+  })
+})

@@ -9,6 +9,7 @@ import type { RegionHeader } from '../region/header.js'
 import { boxOffset, sensorCell } from '../region/layout.js'
 import { readDirectory, readSensors } from '../region/region-reader.js'
 import type { SensorReading } from '../region/sensor-cell.js'
+import { followConditions, gaugesIn, standingConditions, type Condition, type ConditionRule, type ConditionStates, type GaugeReading } from './conditions.js'
 import { judge } from './judge.js'
 import type { BoxVerdict, ControlConnection, Evidence, NodeVerdict, Observation, ObservedBox, ObservedSensor } from './verdict.js'
 
@@ -27,6 +28,8 @@ export interface RegionWatchOptions {
   /** `setInterval`, or simulated time's. Returns what cancels it. */
   readonly every: (ms: number, run: () => void) => () => void
   readonly onVerdict: (verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
+  /** When a level or pressure sensor counts as past its limit, and who is told. Without it none is looked at. */
+  readonly conditions?: { readonly rule: ConditionRule; readonly onChange: (condition: Condition, raised: boolean) => void }
   /** A refresh failed; the sampler decides whether the memory is gone, so this is only for logs. */
   readonly onTrouble: (error: unknown) => void
 }
@@ -43,6 +46,7 @@ export class RegionWatch {
   readonly #verdicts = new Map<string, string>()
   #directory: readonly (DirectoryEntry | undefined)[] = []
   #sampled: readonly Sampled[] = []
+  #conditions: ConditionStates = new Map()
   #refreshing: Promise<void> | undefined
   #again = false
   #unreachable: { readonly status: string; readonly atUs: number } | undefined
@@ -62,6 +66,17 @@ export class RegionWatch {
   /** Has the node's daemon ended in order? On shm its region can still be read then. */
   get hasLeft(): boolean {
     return this.#directory[0]?.state === 'closed'
+  }
+
+  /** Sensors that are past their limits, as last read. */
+  get conditions(): Condition[] {
+    return standingConditions(this.#conditions)
+  }
+
+  /** Can the memory be read at this moment? */
+  look(): Promise<boolean> {
+    if (!this.#watch.state.reachable) return Promise.resolve(false)
+    return readDirectory(this.#options.memory, this.#options.header).then(() => true, () => false)
   }
 
   /** What the next verdict rests on. */
@@ -131,11 +146,20 @@ export class RegionWatch {
       const changed = JSON.stringify(sampled.map(identity)) !== JSON.stringify(this.#sampled.map(identity))
       this.#directory = directory
       this.#sampled = sampled
+      this.#followConditions(gaugesIn(directory, open, sensors))
       if (changed) this.#watch.update(this.#plan())
       if (!this.#again) this.#judge()
     } catch (error) {
       if (!this.#closed && !isBackdoorsError(error, 'CLOSED')) this.#options.onTrouble(error)
     }
+  }
+
+  #followConditions(readings: readonly GaugeReading[]): void {
+    const { conditions, nowUs } = this.#options
+    if (!conditions) return
+    const { states, changes } = followConditions(this.#conditions, readings, nowUs(), conditions.rule)
+    this.#conditions = states
+    for (const { condition, raised } of changes) conditions.onChange(condition, raised)
   }
 
   #plan(): { cells: WatchedCell[]; intervalUs: number; unreachableAfterUs: number } {

@@ -1,6 +1,7 @@
 /** What a watcher concludes of a node and of the servers on it, and from what. */
+import type { Opinion } from './second-opinion.js'
 
-export const nodeVerdicts = ['alive', 'os-panicked', 'os-stalled', 'daemon-stalled', 'daemon-lost', 'unreachable'] as const
+export const nodeVerdicts = ['alive', 'os-panicked', 'os-stalled', 'daemon-stalled', 'daemon-lost', 'unreachable', 'link-cut'] as const
 export type NodeVerdictKind = (typeof nodeVerdicts)[number]
 
 export const boxVerdicts = ['alive', 'app-stalled', 'app-exited'] as const
@@ -69,6 +70,10 @@ export interface Evidence {
   readonly atUs: number
   readonly seen: string
   readonly sensor?: ObservedSensor
+  /** What other nodes see of it, where they were asked. */
+  readonly opinions?: readonly Opinion[]
+  /** How many verdicts on the same subject were not told before this one, because it flaps. */
+  readonly held?: number
 }
 
 export interface NodeVerdict {

@@ -2,12 +2,14 @@
 import { EventEmitter } from 'node:events'
 import { basename } from 'node:path'
 import { BackdoorsError } from '../errors.js'
+import { monotonicMs } from '../native/clock.js'
 import { BoxOwner } from '../region/box-owner.js'
 import { openRegion, type Region } from '../region/region.js'
 import type { SensorHandle } from '../region/sensor-handle.js'
 import type { Safeguards } from '../safeguards.js'
 import { messagePackCodec } from './codec.js'
 import { DaemonLink } from './daemon-link.js'
+import { leastSensorsForLoopDelay, LoopDelay, loopDelaySensor } from './loop-delay.js'
 import { SessionStore, type SessionStoreOptions } from './session-store.js'
 
 export interface AttachOptions {
@@ -86,14 +88,20 @@ export class AttachedNode extends EventEmitter<{
     return this.#owner.fenced
   }
 
-  /** @throws BackdoorsError SENSORS_EXHAUSTED, INVALID_ARGUMENT */
+  /**
+   * A counter that has to move. With `event-loop` comes the gauge `loop-delay-ms`, past its limit at half of the deadline, where the
+   * box has room for eight sensors or more.
+   * @throws BackdoorsError SENSORS_EXHAUSTED, INVALID_ARGUMENT
+   */
   sensor(name: string, options: SensorOptions): SensorHandle {
     if (!(options.deadlineMs > 0)) throw new BackdoorsError('INVALID_ARGUMENT', `deadlineMs of sensor ${name} must be a positive number of milliseconds.`, { field: 'deadlineMs' })
     const sensor = this.#owner.sensor({ name, kind: 'progress', deadlineUs: Math.round(options.deadlineMs * 1000) })
     const everyMs = options.everyMs ?? (name === 'event-loop' ? options.deadlineMs / 5 : undefined)
     if (everyMs !== undefined) {
       sensor.beat()
+      const delay = name === 'event-loop' ? this.#loopDelay(everyMs, options.deadlineMs / 2) : undefined
       this.#every(everyMs, () => {
+        delay?.beat(monotonicMs())
         if (!sensor.beat()) this.#tellFenced()
       })
     }
@@ -123,6 +131,11 @@ export class AttachedNode extends EventEmitter<{
     await this.#link.close()
     this.#owner.close()
     this.#region.memory.close()
+  }
+
+  #loopDelay(everyMs: number, limitMs: number): LoopDelay | undefined {
+    if (this.#region.header.plan.sensorsPerBox < leastSensorsForLoopDelay) return undefined
+    return new LoopDelay(this.gauge(loopDelaySensor, 'pressure'), { everyMs, limitMs, nowMs: monotonicMs() })
   }
 
   #every(ms: number, run: () => void): void {

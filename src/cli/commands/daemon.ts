@@ -60,10 +60,12 @@ async function runDaemon(configPath: string, json: boolean, output: Output): Pro
 function reportEvents(daemon: Daemon, emit: (event: string, fields: object, atMs?: number) => void): void {
   daemon.on('watching', (peer, incarnation) => emit('watching', { peer, incarnation: incarnation.toString(16) }))
   daemon.on('machine', (peer) => emit('machine', { peer }))
-  daemon.on('verdict', (peer, { kind, ...verdict }, { by, sensor, atUs }) => {
+  daemon.on('verdict', (peer, { kind, ...verdict }, { by, seen, sensor, opinions, held, atUs }) => {
     const server = 'box' in verdict ? { box: verdict.box, server: verdict.name, generation: verdict.generation } : {}
-    emit('verdict', { peer, verdict: kind, ...server, seen: verdict.seen, by, ...(sensor ? { sensor } : {}) }, atUs / 1000)
+    emit('verdict', { peer, verdict: kind, ...server, seen, by, ...(sensor ? { sensor } : {}), ...(opinions ? { opinions } : {}), ...(held ? { held } : {}) }, atUs / 1000)
   })
+  daemon.on('condition', (peer, condition, raised) => emit('condition', { peer, ...condition, raised }))
+  daemon.on('fencedUnreachable', (peer, opinions, error) => emit('fencedUnreachable', { peer, opinions, ...(error === undefined ? {} : { error: describeError(error) }) }))
   daemon.on('step', (peer, target, step, atMs) => emit('step', { peer, target, step }, atMs))
   daemon.on('recovered', (report) => emit('recovered', report))
   daemon.on('failed', (peer, target, error) => emit('failed', { peer, target, error: describeError(error) }))

@@ -4,6 +4,7 @@ import type { DaemonStatus, PeerStatus } from '../../daemon/status.js'
 import { askDaemon } from '../ask-daemon.js'
 import { exitCodes } from '../exit-codes.js'
 import type { Output } from '../output.js'
+import { printable } from '../inspect/text.js'
 import { addRegionOptions, regionPathOf, type RegionOptions } from '../region-option.js'
 import { formatUs, table } from '../table.js'
 
@@ -36,6 +37,10 @@ function print(status: DaemonStatus, output: Output): void {
   output.line(`servers: ${status.servers.join(', ') || 'none'}; adopted sessions that wait for a server: ${status.waitingSessions}`)
   if (status.peers.length === 0) return output.line('watches nobody')
   output.line(table(['peer', 'verdict', 'servers', 'rounds', 'failed', 'round trip', 'seen'], status.peers.map(rowOf)))
+  for (const { peer, conditions = [], flapping = [] } of status.peers) {
+    for (const { server, sensor, value, limit } of conditions) output.line(`${server === undefined ? peer : `${printable(server)} on ${peer}`} is under pressure: ${printable(sensor)} is ${Math.round(value)}, and should stay below ${Math.round(limit)}`)
+    if (flapping.length > 0) output.line(`flapping on ${peer}, so that not every change is told: ${flapping.map(printable).join(', ')}`)
+  }
 }
 
 function rowOf(peer: PeerStatus): (string | number | undefined)[] {

@@ -17,7 +17,7 @@ const control: Record<string, ControlMessage> = {
   ping: { type: 'ping', id: 1 },
   pong: { type: 'pong', id: 1 },
   request: { type: 'request', id: 7, method: 'observe', body: { node: 'db-2' } },
-  response: { type: 'response', id: 7, ok: true, body: { answers: true } },
+  response: { type: 'response', id: 7, ok: true, body: { sees: 'sees-alive', verdict: 'alive' } },
   bye: { type: 'bye', reason: 'shutting down' },
 }
 

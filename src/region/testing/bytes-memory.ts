@@ -51,7 +51,7 @@ export class BytesMemory implements RemoteMemory {
     throw new Error('not needed by a reader of regions')
   }
 
-  watch(): Watch {
+  watch(..._: Parameters<RemoteMemory['watch']>): Watch {
     throw new Error('not needed by a reader of regions')
   }
 
