@@ -12,13 +12,15 @@ import { memorySocketPathOf, socketPathOf } from '../servers/local-protocol.js'
 import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
+import { openMembership, type Membership } from './membership/membership.js'
 import { Metrics } from './metrics.js'
 import { lendUntilRecovered, OwnRegion } from './own-region.js'
 import type { PeerFabric } from './peer-fabric.js'
 import { PeerWatcher } from './peer-watcher.js'
 import { RecoveryRunner } from './recovery-runner.js'
 import { ShmPeers } from './shm-peers.js'
-import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
+import { describeMembership, describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
+import { Unwatching } from './unwatching.js'
 
 /** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
 const lookAfterEveryMs = 10
@@ -38,6 +40,8 @@ export interface DaemonEvents {
   failed: [peer: string, target: RecoveryTarget, error: unknown]
   /** Local servers took so many adopted sessions over. */
   taken: [server: string, count: number]
+  /** Who the other nodes of the cluster are has changed. */
+  members: [names: readonly string[]]
   /** This node has been fenced by a peer, and its memory is needed no more: the daemon must start anew. */
   fenced: []
 }
@@ -78,7 +82,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #local: LocalSocket
   readonly #relay: RelayServer
   readonly #metrics: Metrics
+  readonly #membership: Membership
   readonly #watchers: PeerWatcher[] = []
+  readonly #unwatching: Unwatching<PeerWatcher>
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
   #lookAfter: NodeJS.Timeout | undefined
@@ -91,6 +97,13 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     super()
     this.config = config
     this.#log = log
+    this.#membership = openMembership(config, {
+      onChange: () => this.#onMembers(),
+      onTrouble: (error) => log.error({ err: error }, `membership: ${error.message}`),
+      onWell: () => log.info('membership is followed again'),
+      onNote: (message, about) => log.info(about, message),
+    })
+    this.#unwatching = new Unwatching(this.#watchers, log)
     this.#own = new OwnRegion(config, log)
     this.#handover = new Handover(this.#own.box, {
       onTaken: (server, count) => {
@@ -127,7 +140,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
     const fabric = await this.#openFabric()
     this.#fabric = fabric
+    fabric.setMembers(this.#membership.current)
     this.#followPlan(fabric)
+    this.#membership.start()
     this.#plan = setInterval(() => this.#followPlan(fabric), planEveryMs)
     this.#started = true
     this.#log.info({ region: config.region.path, watched: this.#watchers.map(({ peer }) => peer.name) }, 'the daemon lends and watches')
@@ -135,26 +150,40 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   /**
    * Watches whom it falls to this node to watch, as it sees the others now. Who has come to be watched stays so: a node that is
-   * back has to connect to its peers first, and one more watcher costs the watched nothing.
+   * back has to connect to its peers first, and one more watcher costs the watched nothing. Who is no member any more is not watched.
    */
   #followPlan(fabric: PeerFabric): void {
     const { config } = this
+    const members = this.#membership.current
+    this.#unwatching.retire(members)
     // A machine that is watched through another runs no watcher of its own.
-    const through = new Set(config.peers.filter((peer) => peer.through !== undefined).map(({ name }) => name))
+    const through = new Set(members.filter((peer) => peer.through !== undefined).map(({ name }) => name))
     const isDown = (name: string): boolean => through.has(name) || this.#watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
-    const planned = new Set(watchedBy(config.node, [config.node, ...config.peers.map(({ name }) => name)], config.watch.peers, isDown))
+    const planned = new Set(watchedBy(config.node, [config.node, ...members.map(({ name }) => name)], config.watch.peers, isDown))
     const watched = new Set(this.#watchers.map(({ peer }) => peer.name))
-    for (const peer of config.peers) {
-      if (!planned.has(peer.name) || watched.has(peer.name)) continue
-      if (this.#started) this.#log.warn({ peer: peer.name }, 'this peer is watched as well, as one that is nearer is down')
-      this.#watchers.push(new PeerWatcher(config, peer, fabric, {
+    for (const peer of members) {
+      if (!planned.has(peer.name) || watched.has(peer.name) || this.#unwatching.isLeaving(peer.name)) continue
+      if (this.#started) this.#log.info({ peer: peer.name }, 'this peer is watched as well')
+      const watcher = new PeerWatcher(config, peer, fabric, {
         onWatching: (name, incarnation) => this.emit('watching', name, incarnation),
         onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         recover: (link, target) => this.#runner.recover(link, target),
         log: this.#log,
-      }))
+      })
+      this.#watchers.push(watcher)
+      this.#unwatching.note(watcher, members)
     }
+  }
+
+  #onMembers(): void {
+    const names = this.#membership.current.map(({ name }) => name)
+    this.#log.info({ members: names, source: this.#membership.source }, 'the members of the cluster have changed')
+    if (this.#fabric) {
+      this.#fabric.setMembers(this.#membership.current)
+      this.#followPlan(this.#fabric)
+    }
+    this.emit('members', names)
   }
 
   status(): DaemonStatus {
@@ -168,6 +197,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       fenced: this.#own.fenced,
       servers: this.#local.attached,
       waitingSessions: this.#handover.waiting,
+      membership: describeMembership(this.#membership),
       peers: this.#watchers.map(describePeer),
     }
   }
@@ -190,6 +220,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async #close(): Promise<void> {
     clearInterval(this.#lookAfter)
     clearInterval(this.#plan)
+    await this.#membership.close()
+    await this.#unwatching.settled()
     await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
     await this.#relay.close()

@@ -30,6 +30,8 @@ export class PeerWatcher {
   readonly #keeper: { close(): Promise<void> }
   readonly #recovering = new Set<Promise<unknown>>()
   readonly #retries = new Set<NodeJS.Timeout>()
+  /** Recoveries that failed and are to be tried again. */
+  #owed = 0
   #link: PeerLink | undefined
   #watch: RegionWatch | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
@@ -69,6 +71,11 @@ export class PeerWatcher {
     const { unreachableAfterMs } = this.#config.watch
     const waitedMs = (memoryAddon().monotonicUs() - this.#startedUs) / 1000
     return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))
+  }
+
+  /** It recovers its peer, or is to try again: not the time to end it. */
+  get isBusy(): boolean {
+    return this.#recovering.size > 0 || this.#owed > 0
   }
 
   /** Where the peer's whole memory can be read. */
@@ -203,7 +210,9 @@ export class PeerWatcher {
 
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
   #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
+    this.#owed++
     this.#later(delayMs, () => {
+      this.#owed--
       const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled' && this.#verdict.kind !== 'os-panicked'
       if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
     })
