@@ -217,7 +217,7 @@ describe('daemons with an etcd', () => {
     }
     const [a, b] = [await daemon('a'), await daemon('b')]
     const watching = await Promise.all([once(a, 'watching'), once(b, 'watching')])
-    expect(watching).toMatchObject([['b'], ['a']])
+    expect(watching).toEqual([['b', expect.any(BigInt)], ['a', expect.any(BigInt)]])
     expect(a.status().membership).toEqual({ source: 'etcd', members: ['b'] })
     const left = once(a, 'members')
     await b.close()
