@@ -119,6 +119,7 @@ export class EtcdMembership implements Membership {
       try {
         const revision = await this.#list()
         this.#isWell('following')
+        this.#pacer.started()
         if (await this.#watch(revision + 1n)) this.#pacer.succeeded()
         else await this.#pacer.afterFailure()
       } catch (error) {

@@ -14,6 +14,7 @@ export interface PacerOptions {
 export class Pacer {
   readonly #options: PacerOptions
   #failures = 0
+  #startedMs = Infinity
   #isWoken = false
   #end: (() => void) | undefined
 
@@ -22,9 +23,16 @@ export class Pacer {
     options.signal.addEventListener('abort', () => this.#end?.(), { once: true })
   }
 
+  /** What begins now has succeeded if it stands for long enough, however it ends. */
+  started(): void {
+    this.#startedMs = this.#options.clock.nowMs()
+  }
+
   /** Waits for longer after each failure in a row. */
   async afterFailure(): Promise<void> {
-    const { random, backoff } = this.#options
+    const { clock, random, backoff } = this.#options
+    if (clock.nowMs() - this.#startedMs >= backoff.stableAfterMs) this.#failures = 0
+    this.#startedMs = Infinity
     this.#failures += 1
     await this.pause(backoffMs(this.#failures, random(), backoff))
   }
