@@ -141,6 +141,16 @@ describe('a file that changes', () => {
     expect(namesOf(membership)).toEqual(['c'])
   })
 
+  it('leaves the membership as it is where it becomes a link to itself', async () => {
+    writeFileSync(path, list('b'))
+    const membership = open()
+    symlinkSync(path, `${path}.new`)
+    renameSync(`${path}.new`, path)
+    await observed.until(() => observed.troubles.length === 1)
+    expect(observed.troubles[0]).toMatchObject({ code: 'CONFIG_INVALID', details: { path } })
+    expect(namesOf(membership)).toEqual(['b'])
+  })
+
   it('is refused where two names have the same number in claim words', async () => {
     const [one, other] = sameNumber()
     writeFileSync(path, list(one))

@@ -114,10 +114,14 @@ export class FileMembership implements Membership {
   }
 }
 
-/** Which file it is, and of when; it is another after every change, by whatever means. */
+/** Which file it is, and of when; it is another after every change, by whatever means. Of a file that cannot be looked at, why. */
 function stampOf(path: string): string {
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return stat === undefined ? 'none' : [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join()
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
+    return [dev, ino, size, mtimeNs, ctimeNs].join()
+  } catch (error) {
+    return String((error as NodeJS.ErrnoException).code)
+  }
 }
 
 /** @throws BackdoorsError CONFIG_INVALID with `path`, and `field` where an entry is at fault */
