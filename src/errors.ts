@@ -71,6 +71,10 @@ export const errorCodes = [
   'CERTIFICATE_INVALID',
   'KEYS_EXIST',
   'KEYS_MISSING',
+  // who the other nodes are
+  'ETCD_UNAVAILABLE',
+  'ETCD_REFUSED',
+  'MEMBER_INVALID',
   // the region and its boxes
   'REGION_NOT_FOUND',
   'REGION_EXISTS',

@@ -9,8 +9,9 @@ import { conditionsSchema, flappingSchema, sensorsSchema } from './detector-conf
 import { defaultGeometry, maxBoxes, maxRegionBytes, planRegion } from '../region/layout.js'
 import { addressesSchema, faultInAddresses } from './addresses-config.js'
 import { command, fenceSchema, strangerIn, timeoutMs } from './fence-config.js'
+import { findMembershipFault, membershipSchema, resolveMembership } from './membership/membership-config.js'
 
-const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be a node name: lower-case letters, digits, dots and dashes, 1 to 63 characters')
+export const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be a node name: lower-case letters, digits, dots and dashes, 1 to 63 characters')
 const port = z.number().int().min(0).max(65535)
 
 const userNumber = z.number().int().min(0).max(0xffff_fffe)
@@ -27,6 +28,9 @@ const peer = z.strictObject({
   /** With `through`: the user that the host's daemon runs as. */
   owner: userNumber.default(0),
 })
+
+const peerList = z.array(peer).max(1024)
+const peersFile = z.strictObject({ peers: peerList })
 
 const byteCount = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 
@@ -80,7 +84,9 @@ export const configSchema = z.strictObject({
   listen: z.strictObject({ host: z.string(), port }).optional(),
   /** Folder of this node's certificate and key (`backdoors keys issue`). */
   keys: z.string().optional(),
-  peers: z.array(peer).max(1024).default([]),
+  peers: peerList.default([]),
+  /** Where peers come and go while the daemon runs: a file, or etcd; see docs/membership.md. */
+  membership: membershipSchema.optional(),
   /** verbs: machines whose whole memory is lent. */
   hosts: z.array(host).max(64).default([]),
   watch: z.strictObject({
@@ -128,20 +134,37 @@ const fieldOf = (path: readonly PropertyKey[]): string =>
  * @throws BackdoorsError CONFIG_INVALID with `field`, the path of the bad key
  */
 export function parseConfig(input: unknown, path?: string): DaemonConfig {
-  const parsed = configSchema.safeParse(input)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
-    const field = fieldOf([...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])])
-    const why = unknown === undefined ? (issue?.message ?? 'is invalid') : 'is no key of this configuration'
-    throw invalid(field ? `${field}: ${why}` : `the configuration: ${why}`, field, path)
-  }
-  const config = { ...parsed.data, region: { ...parsed.data.region, path: parsed.data.region.path ?? `/dev/shm/backdoors-${parsed.data.node}` } }
+  const data = parseWith(configSchema, input, 'the configuration', path)
+  const config = { ...data, region: { ...data.region, path: data.region.path ?? `/dev/shm/backdoors-${data.node}` } }
   checkRegion(config, path)
   checkPeers(config, path)
   checkHosts(config, path)
   checkRecovery(config, path)
+  const fault = findMembershipFault(config)
+  if (fault) throw invalid(fault.message, fault.field, path)
   return config
+}
+
+/**
+ * Checks a list of peers that stands in a file of its own, as a list or under `peers`, by the same rules as `peers` in the configuration.
+ * @param isMeant entries for which it is false are passed over
+ * @throws BackdoorsError CONFIG_INVALID with `path`, and `field`, e.g. `peers[2].name`, counted without what was passed over
+ */
+export function parsePeers(input: unknown, config: DaemonConfig, path: string, isMeant: (peer: PeerConfig) => boolean): readonly PeerConfig[] {
+  const isList = Array.isArray(input) || typeof input !== 'object' || input === null
+  const peers = parseWith(peersFile, isList ? { peers: input } : input, 'the list of peers', path).peers.filter(isMeant)
+  checkPeers({ ...config, peers }, path)
+  return peers
+}
+
+function parseWith<T>(schema: z.ZodType<T>, input: unknown, what: string, path?: string): T {
+  const parsed = schema.safeParse(input)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const field = fieldOf([...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])])
+  const why = unknown === undefined ? (issue?.message ?? 'is invalid') : 'is no key of this configuration'
+  throw invalid(field ? `${field}: ${why}` : `${what}: ${why}`, field, path)
 }
 
 function checkRegion({ region: { boxes, ...sizes } }: DaemonConfig, path?: string): void {
@@ -182,9 +205,10 @@ function checkHosts({ fabric, hosts }: DaemonConfig, path?: string): void {
   }
 }
 
-function checkRecovery({ node, peers, recovery: { fence, fenceUnreachable, addresses } }: DaemonConfig, path?: string): void {
+function checkRecovery({ node, peers, membership, recovery: { fence, fenceUnreachable, addresses } }: DaemonConfig, path?: string): void {
   if (fenceUnreachable && fence === undefined) throw invalid('recovery.fenceUnreachable needs recovery.fence: what does it', 'recovery.fenceUnreachable', path)
-  const isPeer = (name: string): boolean => peers.some((peer) => peer.name === name)
+  // Who the members are may become known later.
+  const isPeer = (name: string): boolean => membership !== undefined || peers.some((peer) => peer.name === name)
   const stranger = fence && strangerIn(fence, isPeer)
   if (stranger !== undefined) throw invalid(`${stranger} is no peer`, stranger, path)
   const fault = faultInAddresses(addresses, (name) => name === node || isPeer(name))
@@ -208,6 +232,7 @@ export function loadConfig(path: string): DaemonConfig {
     ...config,
     region: { ...config.region, path: from(config.region.path) },
     ...(config.keys === undefined ? {} : { keys: from(config.keys) }),
+    ...(config.membership === undefined ? {} : { membership: resolveMembership(config.membership, from) }),
     hosts: config.hosts.map((each) => ({ ...each, memory: from(each.memory) })),
     peers: config.peers.map((peer) => (peer.region === undefined ? peer : { ...peer, region: from(peer.region) })),
   }

@@ -16,6 +16,7 @@ import { Addresses } from './addresses.js'
 import { nodeNumber, parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
+import { openMembership, type Membership } from './membership/membership.js'
 import { Metrics } from './metrics.js'
 import { lendUntilRecovered, OwnRegion } from './own-region.js'
 import { lookWithinMs, observeHandler, observeMethod } from './observers.js'
@@ -24,7 +25,8 @@ import { PeerWatcher } from './peer-watcher.js'
 import { RecoveryRunner } from './recovery-runner.js'
 import { SensorSampler } from './sensors/sensor-sampler.js'
 import { ShmPeers } from './shm-peers.js'
-import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
+import { describeMembership, describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
+import { Unwatching } from './unwatching.js'
 
 /** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
 const lookAfterEveryMs = 10
@@ -48,6 +50,8 @@ export interface DaemonEvents {
   failed: [peer: string, target: RecoveryTarget, error: unknown]
   /** Local servers took so many adopted sessions over. */
   taken: [server: string, count: number]
+  /** Who the other nodes of the cluster are has changed. */
+  members: [names: readonly string[]]
   /** This node has been fenced by a peer, and its memory is needed no more: the daemon must start anew. */
   fenced: []
 }
@@ -90,7 +94,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #relay: RelayServer
   readonly #metrics: Metrics
   readonly #sampler: SensorSampler
+  readonly #membership: Membership
   readonly #watchers: PeerWatcher[] = []
+  readonly #unwatching: Unwatching<PeerWatcher>
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
   #lookAfter: NodeJS.Timeout | undefined
@@ -103,6 +109,13 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     super()
     this.config = config
     this.#log = log
+    this.#membership = openMembership(config, {
+      onChange: () => this.#onMembers(),
+      onTrouble: (error) => log.error({ err: error }, `membership: ${error.message}`),
+      onWell: () => log.info('membership is followed again'),
+      onNote: (message, about) => log.info(about, message),
+    })
+    this.#unwatching = new Unwatching(this.#watchers, log)
     this.#own = new OwnRegion(config, log)
     this.#handover = new Handover(this.#own.box, {
       onTaken: (server, count) => {
@@ -146,7 +159,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#sampler.start()
     const fabric = await this.#openFabric()
     this.#fabric = fabric
+    fabric.setMembers(this.#membership.current)
     this.#followPlan(fabric)
+    this.#membership.start()
     this.#plan = setInterval(() => this.#followPlan(fabric), planEveryMs)
     this.#addresses.start()
     this.#started = true
@@ -155,30 +170,35 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   /**
    * Watches whom it falls to this node to watch, as it sees the others now. Who has come to be watched stays so: a node that is
-   * back has to connect to its peers first, and one more watcher costs the watched nothing.
+   * back has to connect to its peers first, and one more watcher costs the watched nothing. Who is no member any more is not watched.
    */
   #followPlan(fabric: PeerFabric): void {
     const { config } = this
+    const members = this.#membership.current
+    this.#unwatching.retire(members)
     // A machine that is watched through another runs no watcher of its own.
-    const through = new Set(config.peers.filter((peer) => peer.through !== undefined).map(({ name }) => name))
+    const through = new Set(members.filter((peer) => peer.through !== undefined).map(({ name }) => name))
     const isDown = (name: string): boolean => through.has(name) || this.#watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
-    const planned = new Set(watchedBy(config.node, [config.node, ...config.peers.map(({ name }) => name)], config.watch.peers, isDown))
+    const planned = new Set(watchedBy(config.node, [config.node, ...members.map(({ name }) => name)], config.watch.peers, isDown))
     const watched = new Set(this.#watchers.map(({ peer }) => peer.name))
-    for (const peer of config.peers) {
-      if (!planned.has(peer.name) || watched.has(peer.name)) continue
-      if (this.#started) this.#log.warn({ peer: peer.name }, 'this peer is watched as well, as one that is nearer is down')
-      this.#watchers.push(new PeerWatcher(config, peer, fabric, {
+    for (const peer of members) {
+      if (!planned.has(peer.name) || watched.has(peer.name) || this.#unwatching.isLeaving(peer.name)) continue
+      if (this.#started) this.#log.info({ peer: peer.name }, 'this peer is watched as well')
+      const watcher = new PeerWatcher(config, peer, fabric, {
         onWatching: (name, incarnation) => this.#onWatching(name, incarnation),
         onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         onCondition: (...change) => this.#onCondition(...change),
         recover: (link, target) => this.#runner.recover(link, target),
         lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
+        members: () => this.#membership.current,
         observers: fabric.observers,
         fence: config.recovery.fenceUnreachable ? (name) => this.#runner.fenceUnreachable(name) : undefined,
         onFenced: (...fenced) => this.#onFenced(...fenced),
         log: this.#log,
-      }))
+      })
+      this.#watchers.push(watcher)
+      this.#unwatching.note(watcher, members)
     }
   }
 
@@ -186,6 +206,16 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const memory = this.#watcherOf(peer).link?.sampling
     if (memory) void this.#addresses.peerConnected(peer, memory)
     this.emit('watching', peer, incarnation)
+  }
+
+  #onMembers(): void {
+    const names = this.#membership.current.map(({ name }) => name)
+    this.#log.info({ members: names, source: this.#membership.source }, 'the members of the cluster have changed')
+    if (this.#fabric) {
+      this.#fabric.setMembers(this.#membership.current)
+      this.#followPlan(this.#fabric)
+    }
+    this.emit('members', names)
   }
 
   status(): DaemonStatus {
@@ -199,6 +229,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       fenced: this.#own.fenced,
       servers: this.#local.attached,
       waitingSessions: this.#handover.waiting,
+      membership: describeMembership(this.#membership),
       peers: this.#watchers.map(describePeer),
     }
   }
@@ -221,6 +252,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async #close(): Promise<void> {
     clearInterval(this.#lookAfter)
     clearInterval(this.#plan)
+    await this.#membership.close()
+    await this.#unwatching.settled()
     await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
     this.#addresses.close()

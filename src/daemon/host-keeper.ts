@@ -70,10 +70,11 @@ export class HostKeeper {
   /** The loan is to be made anew, though the lender sees no change. */
   #stale = false
   readonly #closing = new AbortController()
+  readonly #unlisten: () => void
 
   constructor(options: HostKeeperOptions) {
     this.#options = options
-    options.via.listen({
+    this.#unlisten = options.via.listen({
       onConnection: (connection) => {
         this.#connection = connection
         this.#lost = undefined
@@ -88,6 +89,7 @@ export class HostKeeper {
   }
 
   async close(): Promise<void> {
+    this.#unlisten()
     this.#closing.abort()
     await this.#running
     await this.#forget()

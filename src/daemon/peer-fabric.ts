@@ -46,7 +46,9 @@ export interface PeerHandlers {
 export interface PeerFabric {
   /** Other nodes, as far as this fabric has connections by which they can be asked what they see. */
   readonly observers?: SecondOpinion
-  /** Keeps a link to the peer until closed. */
+  /** Who may enroll here from now on; whoever may not any more is cut off. */
+  setMembers(members: readonly PeerConfig[]): void
+  /** Keeps a link to the peer until closed; a peer can be kept again then. */
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> }
   /**
    * Takes up keys and revocation list anew, where the fabric has any.

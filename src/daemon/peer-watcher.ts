@@ -32,6 +32,8 @@ export interface PeerWatcherEvents {
   readonly recover: (link: PeerLink, target: RecoveryTarget) => Promise<RecoveryReport | undefined>
   /** What has become of a recovery that another node holds. */
   readonly lookAtClaim: (link: PeerLink, target: RecoveryTarget) => Promise<Succession>
+  /** All other nodes of the cluster, as they are known now. */
+  readonly members: () => readonly PeerConfig[]
   /** What others see of a peer that is unreachable; undefined where nobody can be asked. */
   readonly observers: SecondOpinion | undefined
   /** Fences an unreachable peer from outside; undefined where that is not configured. */
@@ -49,6 +51,8 @@ export class PeerWatcher {
   readonly #keeper: { close(): Promise<void> }
   readonly #recovering = new Set<Promise<unknown>>()
   readonly #retries = new Set<NodeJS.Timeout>()
+  /** Recoveries that failed and are to be tried again. */
+  #owed = 0
   #link: PeerLink | undefined
   #watch: RegionWatch | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
@@ -105,6 +109,11 @@ export class PeerWatcher {
     return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))
   }
 
+  /** It recovers its peer, or is to try again: not the time to end it. */
+  get isBusy(): boolean {
+    return this.#recovering.size > 0 || this.#owed > 0
+  }
+
   /** Where the peer's whole memory can be read. */
   get machine(): MachineLink | undefined {
     return this.#machine
@@ -158,11 +167,11 @@ export class PeerWatcher {
 
   #makeInquiry(): UnreachableInquiry {
     const { name } = this.peer
-    const { observers, fence, onFenced } = this.#events
+    const { observers, fence, onFenced, members } = this.#events
     return new UnreachableInquiry({
       peer: name,
       observers,
-      others: () => this.#config.peers.filter((peer) => peer.name !== name).length,
+      others: () => members().filter((member) => member.name !== name).length,
       conclude: (verdict, evidence) => {
         this.#verdict = verdict
         this.#teller.onVerdict(verdict, evidence)
@@ -284,7 +293,9 @@ export class PeerWatcher {
 
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
   #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
+    this.#owed++
     this.#later(delayMs, () => {
+      this.#owed--
       const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled' && this.#verdict.kind !== 'os-panicked'
       if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
     })

@@ -21,7 +21,17 @@ export class ShmPeers implements PeerFabric {
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
     const keeper = new Keeper(peer, this.#cluster, handlers)
     this.#keepers.add(keeper)
-    return keeper
+    return {
+      close: async () => {
+        this.#keepers.delete(keeper)
+        await keeper.close()
+      },
+    }
+  }
+
+  /** Whoever can open the file can read it. */
+  setMembers(): void {
+    // There is nobody to cut off.
   }
 
   /** Files are guarded by their mode alone. */

@@ -1,11 +1,12 @@
 /** What the command line asks a daemon: itself, and what it can read of a peer. */
-import { BackdoorsError } from '../errors.js'
+import { BackdoorsError, type ErrorCode } from '../errors.js'
 import type { Condition } from '../monitor/conditions.js'
 import { judge } from '../monitor/judge.js'
 import type { ControlConnection, NodeVerdictKind, ObservedBox } from '../monitor/verdict.js'
 import { noteStore } from '../recovery/adoption-notes.js'
 import { readDirectory, readSensors, readSessions } from '../region/region-reader.js'
 import type { SensorReading } from '../region/sensor-cell.js'
+import type { Membership } from './membership/membership.js'
 import type { PeerLink } from './peer-fabric.js'
 import type { PeerWatcher } from './peer-watcher.js'
 
@@ -39,7 +40,20 @@ export interface DaemonStatus {
   readonly servers: readonly string[]
   /** Adopted sessions that no server has taken over yet. */
   readonly waitingSessions: number
+  readonly membership: MembershipStatus
   readonly peers: readonly PeerStatus[]
+}
+
+export interface MembershipStatus {
+  readonly source: Membership['source']
+  /** The other nodes of the cluster, whoever watches them. */
+  readonly members: readonly string[]
+  /** Why the source is not followed at the moment; the members are those that were known last. */
+  readonly trouble?: { readonly code: ErrorCode; readonly message: string }
+}
+
+export function describeMembership({ source, current, trouble }: Membership): MembershipStatus {
+  return { source, members: current.map(({ name }) => name), ...(trouble ? { trouble: { code: trouble.code, message: trouble.message } } : {}) }
 }
 
 export function describePeer({ peer, link, watch, verdict, flapping }: PeerWatcher): PeerStatus {

@@ -77,6 +77,7 @@ function watcherOf(node: string, machine: Machine, channels: ReadonlyMap<string,
       setImmediate(() => handlers.onLink(link))
       return { close: async () => undefined }
     },
+    setMembers: () => undefined,
     reloadKeys: async () => undefined,
     close: async () => undefined,
   }
@@ -92,6 +93,7 @@ function watcherOf(node: string, machine: Machine, channels: ReadonlyMap<string,
     onCondition: () => undefined,
     recover: () => Promise.reject(new Error('nobody is to be recovered')),
     lookAtClaim: () => Promise.reject(new Error('nobody has claimed anything')),
+    members: () => config.peers,
     observers: channels && new Observers(() => channels, 60_000),
     fence: async () => void made.fenced++,
     onFenced: (_, opinions, error) => made.events.emit('fenced', opinions, error),

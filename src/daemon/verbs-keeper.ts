@@ -43,6 +43,8 @@ export class VerbsKeeper {
   #handlers: PeerHandlers | undefined
   readonly #listeners = new Set<ConnectionListener>()
   #link: VerbsLink | undefined
+  /** The connection stands, and its link has been closed by a watcher that is gone. */
+  #isLinkSpent = false
   #closed = false
 
   constructor(peer: PeerConfig, { cluster, watch, verbs }: DaemonConfig, device: VerbsDevice, credentials: Credentials, log: Logger, methods: RequestHandlers = new Map()) {
@@ -76,12 +78,23 @@ export class VerbsKeeper {
   watch(handlers: PeerHandlers): void {
     this.#handlers = handlers
     if (this.#link) handlers.onLink(this.#link)
+    // The link that stood went with its last watcher: the enroller makes another.
+    else if (this.#isLinkSpent) void this.connection?.close('it is watched anew')
   }
 
-  /** For those who use the connection for what else the peer lends. */
-  listen(listener: ConnectionListener): void {
+  /** The peer's own region is not watched any more; its link, if there is one, is the watcher's to close. */
+  unwatch(handlers: PeerHandlers): void {
+    if (this.#handlers !== handlers) return
+    this.#isLinkSpent = this.#link !== undefined
+    this.#handlers = undefined
+    this.#link = undefined
+  }
+
+  /** For those who use the connection for what else the peer lends. @returns what ends it */
+  listen(listener: ConnectionListener): () => void {
     this.#listeners.add(listener)
     if (this.connection) listener.onConnection(this.connection)
+    return () => this.#listeners.delete(listener)
   }
 
   async close(): Promise<void> {
@@ -120,6 +133,7 @@ export class VerbsKeeper {
         this.#checkHeader(header)
         // A link that no watcher has taken over is nobody's but this keeper's.
         if (this.#handlers === undefined) void this.#link?.close()
+        this.#isLinkSpent = false
         this.#link = new VerbsLink({ header, sampling, recovery, connection })
         this.#handlers?.onLink(this.#link)
         for (const listener of this.#listeners) listener.onConnection(connection)

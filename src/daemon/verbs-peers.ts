@@ -16,6 +16,7 @@ import { HostLender } from './host-lender.js'
 import { hostRegionAnswer, hostRegionMethod, hostRegionRequest, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage } from './host-messages.js'
 import { Observers, opinionTimeoutMs } from './observers.js'
 import type { PeerFabric, PeerHandlers } from './peer-fabric.js'
+import { SharedKeepers, type KeeperUse } from './shared-keepers.js'
 import { VerbsKeeper } from './verbs-keeper.js'
 
 /** Lends this node's region to its peers, and keeps links to those that it watches. */
@@ -29,12 +30,14 @@ export class VerbsPeers implements PeerFabric {
   readonly #server: EnrollmentServer
   /** The connection that a peer's queue pairs were lent over; an older one that ends takes nothing back. */
   readonly #lentOver = new Map<string, AbortSignal>()
-  readonly #keepers = new Map<string, VerbsKeeper>()
+  readonly #keepers = new SharedKeepers<VerbsKeeper>()
   readonly #hostKeepers = new Set<HostKeeper>()
   readonly #hosts = new Map<string, HostLender>()
   /** What any peer may ask, whoever of the two made the connection. */
   readonly #methods: RequestHandlers
   readonly observers: Observers
+  #members: readonly PeerConfig[]
+  #names: ReadonlySet<string>
   readonly #cache = new DirectorySymbolCache(defaultCacheFolder())
 
   /** @throws BackdoorsError VERBS_UNAVAILABLE, DEVICE_NOT_FOUND, NO_USABLE_GID, MEMLOCK_LIMIT, KEYS_MISSING, CERTIFICATE_INVALID */
@@ -70,12 +73,13 @@ export class VerbsPeers implements PeerFabric {
     })
     log.info({ device: this.#device.name, gid: this.#device.gid }, 'RDMA device opened')
     this.#lender = new VerbsLender({ device: this.#device, memory: region.memory, control: { offset: control.offset, length: control.bytes }, queuePairs })
-    const names = new Set(config.peers.map(({ name }) => name))
+    this.#members = config.peers
+    this.#names = new Set(config.peers.map(({ name }) => name))
     this.#server = new EnrollmentServer({
       listen: config.listen as { host: string; port: number },
       credentials,
       cluster: config.cluster,
-      peers: () => names,
+      peers: () => this.#names,
       lend: async (peer, hello, signal) => this.#lend(peer, hello, signal),
       handlers: new Map<string, RequestHandler>([
         ...methods,
@@ -89,24 +93,40 @@ export class VerbsPeers implements PeerFabric {
     })
   }
 
+  /** Who is no member any more is lent nothing any more. */
+  setMembers(members: readonly PeerConfig[]): void {
+    this.#members = members
+    this.#names = new Set(members.map(({ name }) => name))
+    this.#server.recheckPeers()
+  }
+
+  /** @throws BackdoorsError PEER_UNKNOWN where the peer is to be reached through one that is no member */
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
     const { through } = peer
-    if (through !== undefined) {
-      const keeper = new HostKeeper({ peer: peer.name, owner: peer.owner, via: this.#lenderOf(through), device: this.#device, verbs: this.#config.verbs, cache: this.#cache, handlers, log: this.#log })
-      this.#hostKeepers.add(keeper)
-      return keeper
+    const shared = this.#use(through === undefined ? peer : this.#memberNamed(through))
+    if (through === undefined) {
+      shared.keeper.watch(handlers)
+      return { close: () => shared.release(() => shared.keeper.unwatch(handlers)) }
     }
-    const keeper = this.#lenderOf(peer.name)
-    keeper.watch(handlers)
-    return keeper
+    const keeper = new HostKeeper({ peer: peer.name, owner: peer.owner, via: shared.keeper, device: this.#device, verbs: this.#config.verbs, cache: this.#cache, handlers, log: this.#log })
+    this.#hostKeepers.add(keeper)
+    return {
+      close: () => shared.release(async () => {
+        await keeper.close()
+        this.#hostKeepers.delete(keeper)
+      }),
+    }
   }
 
   /** One connection to each peer, whether it is watched itself or only lends the hosts that are. */
-  #lenderOf(name: string): VerbsKeeper {
-    const peer = this.#config.peers.find((each) => each.name === name) as PeerConfig
-    const keeper = this.#keepers.get(name) ?? new VerbsKeeper(peer, this.#config, this.#device, this.#credentials, this.#log, this.#methods)
-    this.#keepers.set(name, keeper)
-    return keeper
+  #use(peer: PeerConfig): KeeperUse<VerbsKeeper> {
+    return this.#keepers.use(peer, () => new VerbsKeeper(peer, this.#config, this.#device, this.#credentials, this.#log, this.#methods))
+  }
+
+  #memberNamed(name: string): PeerConfig {
+    const peer = this.#members.find((each) => each.name === name)
+    if (peer) return peer
+    throw new BackdoorsError('PEER_UNKNOWN', `Node ${name} is no member of this cluster (any more).`, { peer: name })
   }
 
   #lenderFor(host: HostConfig): HostLender {
@@ -122,7 +142,7 @@ export class VerbsPeers implements PeerFabric {
   /** Those that stand: to peers that are watched, and from those that watch. Of two to one peer the one that answered last. */
   #connections(): ReadonlyMap<string, ControlConnection> {
     const connections = new Map(this.#server.connections)
-    for (const [name, { connection }] of this.#keepers) {
+    for (const [name, { connection }] of this.#keepers.entries()) {
       if (connection && connection.answeredAgoMs <= (connections.get(name)?.answeredAgoMs ?? Infinity)) connections.set(name, connection)
     }
     return connections
@@ -134,7 +154,7 @@ export class VerbsPeers implements PeerFabric {
 
   async close(): Promise<void> {
     await Promise.all([...this.#hostKeepers].map((keeper) => keeper.close()))
-    await Promise.all([...this.#keepers.values()].map((keeper) => keeper.close()))
+    await this.#keepers.close()
     await this.#server.close()
     for (const host of this.#hosts.values()) host.close()
     this.#lender.close()

@@ -35,6 +35,7 @@ function print(status: DaemonStatus, output: Output): void {
   output.line(`node ${status.node} of cluster ${status.cluster}, incarnation ${status.incarnation}${status.fenced ? ', FENCED' : ''}`)
   output.line(`lends ${status.region} over ${status.fabric}`)
   output.line(`servers: ${status.servers.join(', ') || 'none'}; adopted sessions that wait for a server: ${status.waitingSessions}`)
+  if (status.membership.trouble) output.line(`membership by ${status.membership.source} is not followed, and is as it was known last: ${status.membership.trouble.message}`)
   if (status.peers.length === 0) return output.line('watches nobody')
   output.line(table(['peer', 'verdict', 'servers', 'rounds', 'failed', 'round trip', 'seen'], status.peers.map(rowOf)))
   for (const { peer, conditions = [], flapping = [] } of status.peers) {
