@@ -12,13 +12,16 @@ import { memorySocketPathOf, socketPathOf } from '../servers/local-protocol.js'
 import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
+import { IncidentLog } from './incidents.js'
 import { Metrics } from './metrics.js'
 import { lendUntilRecovered, OwnRegion } from './own-region.js'
+import { StatusPage } from './page/status-page.js'
 import type { PeerFabric } from './peer-fabric.js'
 import { PeerWatcher } from './peer-watcher.js'
 import { RecoveryRunner } from './recovery-runner.js'
 import { ShmPeers } from './shm-peers.js'
 import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
+import { watchPicture } from './watch-picture.js'
 
 /** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
 const lookAfterEveryMs = 10
@@ -78,6 +81,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #local: LocalSocket
   readonly #relay: RelayServer
   readonly #metrics: Metrics
+  readonly #incidents = new IncidentLog()
+  #page: StatusPage | undefined
   readonly #watchers: PeerWatcher[] = []
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
@@ -100,11 +105,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onDamaged: (error) => log.error({ err: error }, 'an adopted session is damaged, and no server is offered it'),
     }, monotonicMs)
     this.#runner = new RecoveryRunner(config, this.#own, this.#handover, {
-      onStep: (...step) => this.emit('step', ...step),
+      onStep: (...step) => this.#onStep(...step),
       onReport: (report) => this.#onReport(report),
       onFailure: (...failure) => this.#onFailure(...failure),
     })
-    this.#metrics = new Metrics(config.node, (metrics) => this.#collect(metrics))
+    this.#metrics = new Metrics(config.node, () => ({ status: this.status(), damagedSessions: this.#handover.damaged, incidents: this.#incidents, beats: this.#own.beats }))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
       status: () => this.status(),
       sessions: ({ node, limit }) => peerSessions(this.#watcherOf(node), typeof limit === 'number' ? limit : defaultListed),
@@ -122,6 +127,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#local.listen()
     await this.#relay.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
+    if (config.status.http) this.#page = await StatusPage.open(config.status.http, { status: () => this.status(), revision: () => this.#incidents.revision })
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
@@ -169,6 +175,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       servers: this.#local.attached,
       waitingSessions: this.#handover.waiting,
       peers: this.#watchers.map(describePeer),
+      plan: this.#picture(),
+      incidents: this.#incidents.incidents,
+      history: this.#incidents.history,
+      nowMs: monotonicMs(),
+      ...(this.#page ? { page: this.#page.url } : {}),
     }
   }
 
@@ -196,8 +207,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#fabric?.close()
     await this.#local.close()
     await this.#metrics.close()
+    await this.#page?.close()
     if (this.#started) this.#own.close()
     else this.#own.discard()
+  }
+
+  #picture(): DaemonStatus['plan'] {
+    const { node, peers, watch } = this.config
+    const down = new Set(this.#watchers.filter(({ isDown }) => isDown).map(({ peer }) => peer.name))
+    return watchPicture(node, peers, this.#watchers.map(({ peer }) => peer.name), watch.peers, (peer) => down.has(peer))
   }
 
   async #openFabric(): Promise<PeerFabric> {
@@ -232,31 +250,31 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const server = 'box' in verdict ? { server: verdict.name, box: verdict.box, generation: verdict.generation } : {}
     this.#log[verdict.kind === 'alive' ? 'info' : 'warn']({ peer, ...server, verdict: verdict.kind, evidence }, `${peer}: ${verdict.kind}: ${verdict.seen}`)
     this.#metrics.verdict(peer, verdict.kind)
+    this.#incidents.verdict(peer, verdict, evidence)
+    this.#page?.refresh()
     this.emit('verdict', peer, verdict, evidence)
+  }
+
+  #onStep(...[peer, target, step, atMs]: DaemonEvents['step']): void {
+    this.#incidents.step(peer, target, step, atMs)
+    this.#page?.refresh()
+    this.emit('step', peer, target, step, atMs)
   }
 
   #onReport(report: RecoveryReport): void {
     const lost = report.refused + report.corrupt + report.stale
     this.#log[lost > 0 ? 'error' : 'warn']({ report }, `recovery of ${report.peer}: ${report.outcome}, ${report.adopted} sessions adopted`)
     this.#metrics.recovery(report)
+    this.#incidents.report(report)
+    this.#page?.refresh()
     this.emit('recovered', report)
   }
 
   #onFailure(peer: string, target: RecoveryTarget, error: unknown): void {
     this.#log.error({ peer, target, err: error }, 'a recovery failed')
     this.#metrics.recoveryFailed(peer)
+    this.#incidents.failure(peer, target, error)
+    this.#page?.refresh()
     this.emit('failed', peer, target, error)
-  }
-
-  #collect(metrics: Metrics): void {
-    const { waitingSessions, servers, fenced } = this.status()
-    metrics.gauge('backdoors_waiting_sessions', 'Adopted sessions that no local server has taken over yet.', waitingSessions)
-    metrics.gauge('backdoors_damaged_sessions', 'Adopted sessions that fail their CRC in the daemon\'s box, so that no server is offered them.', this.#handover.damaged)
-    metrics.gauge('backdoors_attached_servers', 'Local servers that are connected to the daemon.', servers.length)
-    metrics.gauge('backdoors_fenced', '1 where this node has been fenced.', fenced ? 1 : 0)
-    for (const { peer, verdict, watch } of this.#watchers) {
-      metrics.peerVerdict(peer.name, verdict.kind)
-      if (watch) metrics.gauge('backdoors_sampling_round_trip_seconds', 'Mean round trip of sampling a peer.', watch.state.meanRoundTripUs / 1e6, { peer: peer.name })
-    }
   }
 }

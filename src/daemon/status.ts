@@ -1,11 +1,13 @@
 /** What the command line asks a daemon: itself, and what it can read of a peer. */
 import { BackdoorsError } from '../errors.js'
 import { judge } from '../monitor/judge.js'
-import type { ControlConnection, NodeVerdictKind, ObservedBox } from '../monitor/verdict.js'
+import type { ControlConnection, NodeVerdictKind, ObservedBox, ObservedSensor } from '../monitor/verdict.js'
 import { readDirectory, readSensors, readSessions } from '../region/region-reader.js'
 import type { SensorReading } from '../region/sensor-cell.js'
+import type { Incident, VerdictRecord } from './incidents.js'
 import type { PeerLink } from './peer-fabric.js'
 import type { PeerWatcher } from './peer-watcher.js'
+import type { PlannedNode } from './watch-picture.js'
 
 export interface PeerStatus {
   readonly peer: string
@@ -15,6 +17,8 @@ export interface PeerStatus {
   readonly seen: string
   readonly incarnation?: string
   readonly control?: ControlConnection
+  /** Beaten by the peer's daemon. */
+  readonly osSensor?: ObservedSensor
   readonly servers?: readonly ObservedBox[]
   readonly rounds?: number
   readonly failedRounds?: number
@@ -34,6 +38,16 @@ export interface DaemonStatus {
   /** Adopted sessions that no server has taken over yet. */
   readonly waitingSessions: number
   readonly peers: readonly PeerStatus[]
+  /** Who watches whom, as far as this daemon knows. */
+  readonly plan: readonly PlannedNode[]
+  /** Oldest first. */
+  readonly incidents: readonly Incident[]
+  /** The verdicts of the past, oldest first. */
+  readonly history: readonly VerdictRecord[]
+  /** This daemon's monotonic clock, by which all of its times are. In milliseconds. */
+  readonly nowMs: number
+  /** Where its page is served. */
+  readonly page?: string
 }
 
 export function describePeer({ peer, link, watch, verdict }: PeerWatcher): PeerStatus {
@@ -41,12 +55,12 @@ export function describePeer({ peer, link, watch, verdict }: PeerWatcher): PeerS
   if (!link || !watch) return base
   const { rounds, failedRounds, meanRoundTripUs, maxLatenessUs } = watch.state
   const observation = watch.observe()
-  const { boxes, control } = observation
+  const { boxes, control, osSensor } = observation
   // A verdict is told when it changes; what is seen now says more, as long as it comes to the same.
   const now = judge(observation)?.node
   const seen = now?.kind === verdict.kind ? now.seen : verdict.seen
   const left = watch.hasLeft && verdict.kind === 'alive' ? { verdict: 'left', seen: 'its daemon has ended in order' } as const : {}
-  return { ...base, seen, ...left, incarnation: link.header.incarnation.toString(16), control, servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
+  return { ...base, seen, ...left, incarnation: link.header.incarnation.toString(16), control, ...(osSensor ? { osSensor } : {}), servers: boxes, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
 }
 
 export interface ListedSession {
