@@ -1,11 +1,12 @@
 /** The page's files, which stand beside this module, in src/ as in dist/. */
 import { readFileSync } from 'node:fs'
 
-const types = { html: 'text/html; charset=utf-8', css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' } as const
+const types = { html: 'text/html; charset=utf-8', css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8', svg: 'image/svg+xml' } as const
 
 /** Nothing else is ever served, whatever is asked for. */
 const files = {
   '/': 'index.html',
+  '/icon.svg': 'icon.svg',
   '/page.css': 'page.css',
   '/main.js': 'main.js',
   '/dom.js': 'dom.js',
