@@ -80,7 +80,7 @@ describe('top on a terminal', () => {
     const terminal = new Terminal()
     const done = drawUntilQuit(async () => status(), hour, terminal.output, terminal.input)
     await terminal.until((text) => text.includes('q quits'))
-    expect(terminal.text.startsWith('\x1b[?1049h\x1b[?25l')).toBe(true)
+    expect(terminal.text.startsWith('\x1b[?1049h\x1b[?25l\x1b[?7l')).toBe(true)
     expect(terminal.text).toContain('\x1b[H\x1b[1mnode a')
     // What is overwritten is not cleared before: that would flicker.
     expect(terminal.text).not.toContain('\x1b[2J')
@@ -91,7 +91,7 @@ describe('top on a terminal', () => {
     expect(terminal.text.split('\r\n')).toHaveLength(3)
     terminal.input.write('xq')
     await done
-    expect(terminal.text.endsWith('\x1b[?25h\x1b[?1049l')).toBe(true)
+    expect(terminal.text.endsWith('\x1b[?7h\x1b[?25h\x1b[?1049l')).toBe(true)
     expect(terminal.input.raw).toEqual([true, false])
     expect(terminal.output.listenerCount('resize')).toBe(0)
   })

@@ -127,7 +127,7 @@ function unlessEnded<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | u
     signal.addEventListener('abort', end, { once: true })
     promise.then(resolve, (error: unknown) => {
       if (signal.aborted || isBackdoorsError(error, 'DAEMON_UNAVAILABLE')) end()
-      else reject(error as Error)
+      else reject(error)
     }).finally(() => signal.removeEventListener('abort', end))
   })
 }

@@ -65,7 +65,7 @@ describe('a frame', () => {
     for (const width of [1, 2, 10, 40, 79, 200]) for (const height of [1, 2, 3, 5, 10, 24, 60]) {
       const lines = render(statusOf(peers, incidents), { width, height }).split('\n')
       expect(lines.length).toBeLessThanOrEqual(height)
-      for (const line of lines) expect([...line].length).toBeLessThanOrEqual(width)
+      for (const line of lines) expect(Array.from(line).length).toBeLessThanOrEqual(width)
     }
   })
 

@@ -110,16 +110,16 @@ function cut(lines: readonly Line[], room: number): readonly Line[] {
 }
 
 const fit = (text: string, width: number): string => {
-  const characters = [...printable(text)]
+  const characters = Array.from(printable(text))
   return characters.length <= width ? characters.join('').padEnd(width) : `${characters.slice(0, width - 1).join('')}…`
 }
 
-/** A line never wraps: a terminal that wraps one scrolls all others. */
+/** A line never wraps, which would push down all others. What is wide in it (some scripts are) is for the screen to cut. */
 function paint(line: Line, width: number, colours: boolean): string {
   let left = width
   const parts: string[] = []
   for (const { text, tone } of line) {
-    const characters = [...text]
+    const characters = Array.from(text)
     const shown = characters.slice(0, left).join('')
     left -= Math.min(left, characters.length)
     if (shown !== '') parts.push(colours && codes[tone] ? `\x1b[${codes[tone]}m${shown}\x1b[0m` : shown)

@@ -5,8 +5,9 @@ import type { Readable, Writable } from 'node:stream'
 export type TerminalOutput = Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number }
 export type TerminalInput = Readable & { readonly isTTY?: boolean; setRawMode?(raw: boolean): unknown }
 
-const enter = '\x1b[?1049h\x1b[?25l'
-const leave = '\x1b[?25h\x1b[?1049l'
+/** Its alternate screen, without a cursor, and without wrapping: what is too long is cut. */
+const enter = '\x1b[?1049h\x1b[?25l\x1b[?7l'
+const leave = '\x1b[?7h\x1b[?25h\x1b[?1049l'
 /** To the top left corner, without clearing what is overwritten: that would flicker. */
 const home = '\x1b[H'
 const clearLine = '\x1b[K'

@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   root: join(import.meta.dirname, '..', '..', '..', '..'),
   test: {
-    include: ['src/daemon/**/*.browser.test.ts'],
+    include: ['src/**/*.browser.test.ts'],
     pool: 'forks',
     maxWorkers: 1,
     testTimeout: 60_000,
