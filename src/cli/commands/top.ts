@@ -20,6 +20,9 @@ On a terminal it redraws in place until q is pressed. Elsewhere it prints one fr
 a single one. A pulse shows how far a sensor's counter moved from frame to frame, to its own scale: _ where it did not,
 · where it had nothing to do, ✕ where it was past its deadline. With --json each frame is one line, the daemon's own status.`
 
+/** Asks the daemon, until the signal says that nobody wants to know any more. */
+export type Ask = (signal?: AbortSignal) => Promise<DaemonStatus>
+
 interface TopOptions extends RegionOptions {
   readonly once?: boolean
   readonly json?: boolean
@@ -42,7 +45,7 @@ export function registerTop(program: Command, output: Output): void {
     .addHelpText('after', examples)
     .action(async ({ once, json, interval, ...options }: TopOptions) => {
       const region = await regionPathOf(options)
-      const ask = async (): Promise<DaemonStatus> => (await askDaemon(region, 'status')) as DaemonStatus
+      const ask: Ask = async (signal) => (await askDaemon(region, 'status', {}, signal)) as DaemonStatus
       const terminal = output.stdout as TerminalOutput
       if (json) await printJson(ask, once === true, interval, output)
       else if (once) await printOnce(ask, output)
@@ -58,14 +61,14 @@ function parseInterval(text: string): number {
 }
 
 /** Two looks: how a sensor moves is seen by nothing less. */
-async function printOnce(ask: () => Promise<DaemonStatus>, output: Output): Promise<void> {
+async function printOnce(ask: Ask, output: Output): Promise<void> {
   const pulses = new Pulses()
   pulses.add(await ask())
   await setTimeout(firstPulseMs)
   printFrame(await ask(), pulses, output)
 }
 
-async function printOn(ask: () => Promise<DaemonStatus>, intervalMs: number, output: Output): Promise<void> {
+async function printOn(ask: Ask, intervalMs: number, output: Output): Promise<void> {
   const pulses = new Pulses()
   while (output.stdout.writable) {
     printFrame(await ask(), pulses, output)
@@ -79,7 +82,7 @@ function printFrame(status: DaemonStatus, pulses: Pulses, output: Output): void 
   output.line(renderFrame(status, pulses, printed, false))
 }
 
-async function printJson(ask: () => Promise<DaemonStatus>, once: boolean, intervalMs: number, output: Output): Promise<void> {
+async function printJson(ask: Ask, once: boolean, intervalMs: number, output: Output): Promise<void> {
   while (output.stdout.writable) {
     output.json(await ask())
     if (once) return
@@ -91,7 +94,7 @@ async function printJson(ask: () => Promise<DaemonStatus>, once: boolean, interv
  * A daemon that ends meanwhile is waited for: who looks wants to see it come back. One that was never there is an error.
  * @throws BackdoorsError DAEMON_UNAVAILABLE
  */
-export async function drawUntilQuit(ask: () => Promise<DaemonStatus>, intervalMs: number, terminal: TerminalOutput, input: TerminalInput): Promise<void> {
+export async function drawUntilQuit(ask: Ask, intervalMs: number, terminal: TerminalOutput, input: TerminalInput): Promise<void> {
   const pulses = new Pulses()
   let status = await ask()
   let foot = 'q quits'
@@ -110,7 +113,7 @@ export async function drawUntilQuit(ask: () => Promise<DaemonStatus>, intervalMs
       draw()
       await unlessEnded(setTimeout(intervalMs, undefined, { signal: ending.signal }), ending.signal)
       if (ending.signal.aborted) break
-      const answer = await unlessEnded(ask(), ending.signal)
+      const answer = await unlessEnded(ask(ending.signal), ending.signal)
       foot = answer === undefined ? 'the daemon does not answer: this is the last it said · q quits' : 'q quits'
       status = answer ?? status
     }

@@ -46,7 +46,7 @@ describe('a frame', () => {
       '    machine os                                  STALLED    7.0 s ago of 50.0 ms',
       '',
       'incidents (1)',
-      '  03:04:05 c: os-stalled  announced  8 adopted, 1 lost',
+      '  03:04:05 c: os-stalled  announced in 65.0 ms: 8 adopted, 1 lost',
       '    moved → suspected +60.0 ms → fenced +2.0 ms → announced +3.0 ms',
     ])
   })
@@ -54,7 +54,7 @@ describe('a frame', () => {
   it('says where nobody is watched, nobody is connected, a server is gone, this node is fenced', () => {
     expect(render(statusOf([]))).toContain('watches nobody')
     expect(render(statusOf([{ peer: 'b', connected: false, verdict: 'alive', seen: 'nothing yet' }]))).toMatch(/\? b +not connected/)
-    expect(render(statusOf([peerOf('b', { servers: [{ box: 1, name: 'shop', generation: 1, exited: true, sensors: [sensor('event-loop', 3)] }] })]))).toMatch(/shop event-loop .* GONE/)
+    expect(render(statusOf([peerOf('b', { servers: [{ box: 1, name: 'shop', generation: 1, exited: true, sensors: [sensor('event-loop', 3)] }] })]))).toMatch(/! b +server failed[^]*shop event-loop .* GONE/)
     expect(render(statusOf([], [], { fenced: true }))).toContain('FENCED')
     expect(render(statusOf([]))).toContain('no incidents')
   })

@@ -41,22 +41,31 @@ export function renderFrame(status: DaemonStatus, pulses: Pulses, { width, heigh
 }
 
 function headOf({ node, cluster, fabric, fenced, servers, waitingSessions, peers }: DaemonStatus): Line[] {
-  const alive = peers.filter(({ connected, verdict }) => connected && verdict === 'alive').length
+  const alive = peers.filter((peer) => wordOn(peer) === 'alive').length
   return [
     [piece(`node ${node}`, 'head'), piece(` of cluster ${cluster}, over ${fabric}`), ...(fenced ? [piece('  FENCED', 'bad')] : [])],
     [piece(`peers alive ${alive} of ${peers.length}`, alive === peers.length ? 'good' : 'bad'), piece(` · servers here: ${servers.join(', ') || 'none'} · waiting sessions ${waitingSessions}`)],
   ]
 }
 
+const isFailed = ({ exited, sensors }: ObservedBox): boolean => exited || sensors.some(({ stalled }) => stalled)
+
+/** The verdict on a peer, or what is more to the point. */
+function wordOn({ connected, verdict, servers = [] }: PeerStatus): string {
+  if (!connected && verdict === 'alive') return 'not connected'
+  return verdict === 'alive' && servers.some(isFailed) ? 'server failed' : verdict
+}
+
+const wordTones: Readonly<Record<string, Tone>> = { alive: 'good', left: 'soft', 'not connected': 'soft', 'server failed': 'warn', 'daemon-stalled': 'warn', 'daemon-lost': 'warn' }
+
 function linesOfPeer(peer: PeerStatus, pulses: Pulses): Line[] {
-  const { peer: name, connected, verdict, seen, osSensor, servers = [], meanRoundTripUs, rounds, failedRounds, maxLatenessUs } = peer
-  const isUp = connected && verdict === 'alive'
-  const word = connected || verdict !== 'alive' ? verdict : 'not connected'
-  const tone: Tone = isUp ? 'good' : word === 'left' || word === 'not connected' ? 'soft' : word === 'daemon-stalled' || word === 'daemon-lost' ? 'warn' : 'bad'
-  const mark = isUp ? '✓' : tone === 'soft' ? '?' : '✕'
+  const { peer: name, seen, osSensor, servers = [], meanRoundTripUs, rounds, failedRounds, maxLatenessUs } = peer
+  const word = wordOn(peer)
+  const tone = wordTones[word] ?? 'bad'
+  const mark = { good: '✓', soft: '?', warn: '!' }[tone as string] ?? '✕'
   const figures = rounds === undefined ? '' : `  rtt ${formatUs(meanRoundTripUs ?? 0)} · ${rounds} rounds, ${failedRounds ?? 0} failed · late ≤ ${formatUs(maxLatenessUs ?? 0)}`
   const lines: Line[] = [[piece(`${mark} ${name.padEnd(12)} ${word.padEnd(14)}`, tone), piece(figures, 'soft')]]
-  if (!isUp) lines.push([piece(`    ${seen}`, tone === 'soft' ? 'soft' : 'plain')])
+  if (tone !== 'good') lines.push([piece(`    ${seen}`, tone === 'soft' ? 'soft' : 'plain')])
   if (osSensor) lines.push(lineOfSensor(peer, undefined, osSensor, pulses))
   for (const server of servers) for (const sensor of server.sensors) lines.push(lineOfSensor(peer, server, sensor, pulses))
   return lines
@@ -93,9 +102,10 @@ const outcomeTones: Readonly<Partial<Record<Incident['outcome'], Tone>>> = { sta
 
 function linesOfIncident({ peer, server, startedAt, verdicts, outcome, steps, suspectedAtMs, lastMovedAtMs, sessions, lost, error }: Incident): Line[] {
   const whom = server === undefined ? peer : `${server} on ${peer}`
-  const counts = sessions === undefined ? '' : `  ${sessions.adopted} adopted, ${lost ?? 0} lost`
   const moments = [...(lastMovedAtMs === undefined ? [] : [{ step: 'moved', atMs: lastMovedAtMs }]), { step: 'suspected', atMs: suspectedAtMs }, ...steps.filter(({ step }) => step !== 'suspected')]
   const story = moments.map(({ step, atMs }, i) => (i === 0 ? step : `${step} +${formatUs((atMs - (moments[i - 1]?.atMs ?? atMs)) * 1000)}`)).join(' → ')
+  const [first, last] = [moments[0], moments.at(-1)]
+  const counts = sessions && first && last ? ` in ${formatUs((last.atMs - first.atMs) * 1000)}: ${sessions.adopted} adopted, ${lost ?? 0} lost` : ''
   return [
     [piece(`  ${startedAt.slice(11, 19)} `, 'soft'), piece(`${whom}: ${verdicts.at(-1)?.verdict ?? ''}`), piece(`  ${outcome}`, outcomeTones[outcome] ?? 'good'), piece(counts)],
     [piece(`    ${story}`, 'soft'), ...(error ? [piece(`  ${error.code}`, 'bad')] : [])],
