@@ -128,9 +128,10 @@ function unlessEnded<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | u
   return new Promise((resolve, reject) => {
     const end = (): void => resolve(undefined)
     signal.addEventListener('abort', end, { once: true })
-    promise.then(resolve, (error: unknown) => {
-      if (signal.aborted || isBackdoorsError(error, 'DAEMON_UNAVAILABLE')) end()
-      else reject(error)
-    }).finally(() => signal.removeEventListener('abort', end))
+    const answer = promise.catch((error: unknown) => {
+      if (signal.aborted || isBackdoorsError(error, 'DAEMON_UNAVAILABLE')) return undefined
+      throw error
+    })
+    answer.then(resolve, reject).finally(() => signal.removeEventListener('abort', end))
   })
 }
