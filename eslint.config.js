@@ -55,6 +55,9 @@ const nodeGlobals = Object.fromEntries(
   ['process', 'console', 'Buffer', 'URL', 'gc', 'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'clearImmediate'].map((name) => [name, 'readonly']),
 )
 
+/** The page's script runs in a browser. */
+const pageGlobals = Object.fromEntries(['document', 'EventSource', 'Node', 'setTimeout', 'clearTimeout'].map((name) => [name, 'readonly']))
+
 const sizes = {
   'max-lines': ['error', { max: 500 }],
   'max-lines-per-function': ['error', { max: 70 }],
@@ -98,6 +101,7 @@ export default tseslint.config(
   ...names.map((name) => layerRule(name, false)),
   ...names.filter(isFolder).map((name) => layerRule(name, true)),
   { files: ['**/*.js', '**/*.mjs'], ...tseslint.configs.disableTypeChecked, languageOptions: { globals: nodeGlobals, parserOptions: { projectService: false, program: null, project: false } } },
+  { files: ['src/daemon/page/assets/*.js'], languageOptions: { globals: { ...Object.fromEntries(Object.keys(nodeGlobals).map((name) => [name, 'off'])), ...pageGlobals } } },
   {
     files: ['**/*.test.ts', '**/testing/**/*.ts', 'hwtests/**/*.ts', 'addon/test/**/*.ts', 'ci/**/*.ts'],
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },

@@ -15,8 +15,8 @@ export default defineConfig({
   resolve: { alias: { backdoors: join(import.meta.dirname, 'src', 'index.ts') } },
   test: {
     include: ['src/**/*.test.ts', 'ci/**/*.test.ts', 'addon/test/**/*.test.ts', 'examples/**/*.test.ts'],
-    // Those need an etcd: vitest.etcd.config.ts.
-    exclude: ['src/**/*.etcd.test.ts', 'hwtests/**', 'dist/**', 'node_modules/**'],
+    // Those need an etcd, or a browser, and have a configuration of their own.
+    exclude: ['**/*.etcd.test.ts', '**/*.browser.test.ts', 'hwtests/**', 'dist/**', 'node_modules/**'],
     // Processes, not threads: tests change signal handlers and environment, and load the addon anew.
     pool: 'forks',
     // All of them: by default one processor is kept back, and a machine of two is half idle.

@@ -6,15 +6,19 @@ import { fromDaemon, readMessages, socketPathOf, writeMessage, type FromDaemon }
 const answerTimeoutMs = 10_000
 
 /**
+ * @param signal ends it: nobody wants the answer any more
  * @returns the daemon's answer
  * @throws BackdoorsError DAEMON_UNAVAILABLE where nobody listens or answers, and what the daemon itself answers
  */
-export async function askDaemon(regionPath: string, method: string, params: Record<string, unknown> = {}): Promise<unknown> {
+export async function askDaemon(regionPath: string, method: string, params: Record<string, unknown> = {}, signal?: AbortSignal): Promise<unknown> {
   const path = socketPathOf(regionPath)
   const socket = connect(path)
+  const end = (): void => void socket.destroy()
+  signal?.addEventListener('abort', end, { once: true })
   try {
     return await exchange(socket, path, method, params)
   } finally {
+    signal?.removeEventListener('abort', end)
     socket.destroy()
   }
 }

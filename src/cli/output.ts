@@ -17,6 +17,11 @@ export class Output {
     this.#debug = debug
   }
 
+  /** For who draws on a terminal, or writes until nobody reads. */
+  get stdout(): Writable {
+    return this.#stdout
+  }
+
   line(text: string): void {
     this.#stdout.write(`${text}\n`)
   }

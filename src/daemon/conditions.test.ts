@@ -8,6 +8,7 @@ import type { Condition } from '../monitor/conditions.js'
 import { attach } from '../servers/attach.js'
 import type { DaemonConfigInput } from './config.js'
 import { startDaemon, type Daemon } from './daemon.js'
+import type { PeerStatus } from './status.js'
 import { FakeNode, testDeadlineMs, testGeometry } from './testing/fake-node.js'
 
 let folder: string
@@ -80,12 +81,13 @@ it('what a daemon measures of its servers is reported by its peers with the serv
 
 it('conditions and what flaps are metrics, and are gone from them when they are over', async () => {
   const { Metrics } = await import('./metrics.js')
-  const metrics = new Metrics('b', () => undefined)
-  metrics.peerConditions('a', [{ kind: 'pressure', server: 'web', sensor: 'rss-bytes', value: 2, limit: 1, sinceUs: 0 }, { kind: 'pressure', sensor: 'mem-used-bytes', value: 2, limit: 1, sinceUs: 0 }], ['web'])
-  const text = await metrics.registry.metrics()
+  const conditions: Condition[] = [{ kind: 'pressure', server: 'web', sensor: 'rss-bytes', value: 2, limit: 1, sinceUs: 0 }, { kind: 'pressure', sensor: 'mem-used-bytes', value: 2, limit: 1, sinceUs: 0 }]
+  let peer: PeerStatus = { peer: 'a', connected: true, verdict: 'alive', seen: '', conditions, flapping: ['web'] }
+  const metrics = new Metrics('b', () => ({ status: { fenced: false, servers: [], waitingSessions: 0, peers: [peer] }, damagedSessions: 0, incidents: { total: 0, unresolved: 0 }, beats: 0 }))
+  const text = await metrics.text()
   expect(text).toContain('backdoors_peer_condition{peer="a",server="web",sensor="rss-bytes",node="b"} 1')
   expect(text).toContain('backdoors_peer_condition{peer="a",server="",sensor="mem-used-bytes",node="b"} 1')
   expect(text).toContain('backdoors_peer_flapping{peer="a",subject="web",node="b"} 1')
-  metrics.forgetConditions()
-  expect(await metrics.registry.metrics()).not.toMatch(/backdoors_peer_(condition|flapping)\{/)
+  peer = { ...peer, conditions: [], flapping: [] }
+  expect(await metrics.text()).not.toMatch(/backdoors_peer_(condition|flapping)\{/)
 })

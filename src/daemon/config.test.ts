@@ -34,6 +34,11 @@ describe('a configuration of a name alone', () => {
     })
   })
 
+  it('serves no page; one that is asked for is on loopback', () => {
+    expect(parseConfig({ node: 'a' }).status).toEqual({})
+    expect(parseConfig({ node: 'a', status: { http: { port: 9480 } } }).status.http).toEqual({ host: '127.0.0.1', port: 9480 })
+  })
+
   it('can be given its own result again', () => {
     const config = parseConfig({ node: 'a', peers: [{ name: 'b', region: '/dev/shm/backdoors-b' }] })
     expect(parseConfig(config)).toEqual(config)
@@ -49,6 +54,8 @@ describe('a bad key is named by its path', () => {
     ['an unknown key', { node: 'a', peer: [] }, 'peer'],
     ['an unknown key deep down', { node: 'a', watch: { interval: 5 } }, 'watch.interval'],
     ['an unknown key of a peer', { node: 'a', peers: [{ name: 'b', region: '/x' }, { name: 'c', region: '/y', prot: 1 }] }, 'peers[1].prot'],
+    ['a page without a port', { node: 'a', status: { http: {} } }, 'status.http.port'],
+    ['a page in the wrong place', { node: 'a', status: { port: 1 } }, 'status.port'],
     ['a wrong type', { node: 'a', watch: { peers: '2' } }, 'watch.peers'],
     ['a number out of its range', { node: 'a', region: { boxes: 1 } }, 'region.boxes'],
     ['more boxes than the control page holds', { node: 'a', region: { boxes: 1000 } }, 'region.boxes'],

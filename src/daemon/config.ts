@@ -113,6 +113,10 @@ export const configSchema = z.strictObject({
     announce: z.strictObject({ command, timeoutMs: timeoutMs.default(30_000) }).optional(),
   }).prefault({}),
   metrics: z.strictObject({ host: z.string().default('127.0.0.1'), port }).optional(),
+  status: z.strictObject({
+    /** A page for people, off by default. It shows names of nodes, servers and sensors, and no session. */
+    http: z.strictObject({ host: z.string().min(1).default('127.0.0.1'), port }).optional(),
+  }).prefault({}),
   log: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('warn'),
   /** For demonstrations only: switches one safeguard off. */
   canary: z.enum(['fence', 'crc', 'claim']).optional(),

@@ -20,6 +20,8 @@ import { openMembership, type Membership } from './membership/membership.js'
 import { Metrics } from './metrics.js'
 import { lendUntilRecovered, OwnRegion } from './own-region.js'
 import { lookWithinMs, observeHandler, observeMethod } from './observers.js'
+import { IncidentLog } from './incidents.js'
+import { StatusPage } from './page/status-page.js'
 import type { PeerFabric } from './peer-fabric.js'
 import { PeerWatcher } from './peer-watcher.js'
 import { RecoveryRunner } from './recovery-runner.js'
@@ -27,6 +29,7 @@ import { SensorSampler } from './sensors/sensor-sampler.js'
 import { ShmPeers } from './shm-peers.js'
 import { describeMembership, describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
 import { Unwatching } from './unwatching.js'
+import { watchPicture } from './watch-picture.js'
 
 /** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
 const lookAfterEveryMs = 10
@@ -95,6 +98,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #metrics: Metrics
   readonly #sampler: SensorSampler
   readonly #membership: Membership
+  readonly #incidents = new IncidentLog()
+  #page: StatusPage | undefined
   readonly #watchers: PeerWatcher[] = []
   readonly #unwatching: Unwatching<PeerWatcher>
   #plan: NodeJS.Timeout | undefined
@@ -127,12 +132,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#addresses = new Addresses(config, this.#own.box, log)
     this.#runner = new RecoveryRunner(config, this.#own, this.#handover, this.#addresses, {
       log,
-      onStep: (...step) => this.emit('step', ...step),
+      onStep: (...step) => this.#onStep(...step),
       onReport: (report) => this.#onReport(report),
       onFailure: (...failure) => this.#onFailure(...failure),
     }, (number) => this.#predecessor(number))
     this.#sampler = new SensorSampler({ region: this.#own.region, box: this.#own.box, config: config.sensors, log })
-    this.#metrics = new Metrics(config.node, (metrics) => this.#collect(metrics))
+    this.#metrics = new Metrics(config.node, () => ({ status: this.status(), damagedSessions: this.#handover.damaged, incidents: this.#incidents, beats: this.#own.beats }))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
       status: () => this.status(),
       sessions: ({ node, limit }) => peerSessions(this.#watcherOf(node), typeof limit === 'number' ? limit : defaultListed),
@@ -153,6 +158,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
     const abandoned = this.#own.notes.giveUpAll()
     if (abandoned > 0) this.#log.warn({ abandoned }, 'an earlier life of this daemon had not come to the end of a recovery: its drafts were deleted')
+    if (config.status.http) this.#page = await StatusPage.open(config.status.http, { status: () => this.status(), revision: () => this.#incidents.revision })
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
@@ -231,6 +237,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       waitingSessions: this.#handover.waiting,
       membership: describeMembership(this.#membership),
       peers: this.#watchers.map(describePeer),
+      plan: this.#picture(),
+      incidents: this.#incidents.incidents,
+      history: this.#incidents.history,
+      nowMs: monotonicMs(),
+      ...(this.#page ? { page: this.#page.url } : {}),
     }
   }
 
@@ -262,8 +273,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#fabric?.close()
     await this.#local.close()
     await this.#metrics.close()
+    await this.#page?.close()
     if (this.#started) this.#own.close()
     else this.#own.discard()
+  }
+
+  #picture(): DaemonStatus['plan'] {
+    const { node, watch } = this.config
+    const down = new Set(this.#watchers.filter(({ isDown }) => isDown).map(({ peer }) => peer.name))
+    return watchPicture(node, this.#membership.current, this.#watchers.map(({ peer }) => peer.name), watch.peers, (peer) => down.has(peer))
   }
 
   async #openFabric(): Promise<PeerFabric> {
@@ -307,6 +325,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const server = 'box' in verdict ? { server: verdict.name, box: verdict.box, generation: verdict.generation } : {}
     this.#log[verdict.kind === 'alive' ? 'info' : 'warn']({ peer, ...server, verdict: verdict.kind, evidence }, `${peer}: ${verdict.kind}: ${verdict.seen}`)
     this.#metrics.verdict(peer, verdict.kind)
+    this.#incidents.verdict(peer, verdict, evidence)
+    this.#page?.refresh()
     this.emit('verdict', peer, verdict, evidence)
   }
 
@@ -322,30 +342,26 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.emit('fencedUnreachable', peer, opinions, error)
   }
 
+  #onStep(...[peer, target, step, atMs]: DaemonEvents['step']): void {
+    this.#incidents.step(peer, target, step, atMs)
+    this.#page?.refresh()
+    this.emit('step', peer, target, step, atMs)
+  }
+
   #onReport(report: RecoveryReport): void {
     const lost = report.refused + report.corrupt + report.stale
     this.#log[lost > 0 ? 'error' : 'warn']({ report }, `recovery of ${report.peer}: ${report.outcome}, ${report.adopted} sessions adopted`)
     this.#metrics.recovery(report)
+    this.#incidents.report(report)
+    this.#page?.refresh()
     this.emit('recovered', report)
   }
 
   #onFailure(peer: string, target: RecoveryTarget, error: unknown): void {
     this.#log.error({ peer, target, err: error }, 'a recovery failed')
     this.#metrics.recoveryFailed(peer)
+    this.#incidents.failure(peer, target, error)
+    this.#page?.refresh()
     this.emit('failed', peer, target, error)
-  }
-
-  #collect(metrics: Metrics): void {
-    const { waitingSessions, servers, fenced } = this.status()
-    metrics.gauge('backdoors_waiting_sessions', 'Adopted sessions that no local server has taken over yet.', waitingSessions)
-    metrics.gauge('backdoors_damaged_sessions', 'Adopted sessions that fail their CRC in the daemon\'s box, so that no server is offered them.', this.#handover.damaged)
-    metrics.gauge('backdoors_attached_servers', 'Local servers that are connected to the daemon.', servers.length)
-    metrics.gauge('backdoors_fenced', '1 where this node has been fenced.', fenced ? 1 : 0)
-    metrics.forgetConditions()
-    for (const { peer, verdict, watch, flapping } of this.#watchers) {
-      metrics.peerVerdict(peer.name, verdict.kind)
-      metrics.peerConditions(peer.name, watch?.conditions ?? [], flapping)
-      if (watch) metrics.gauge('backdoors_sampling_round_trip_seconds', 'Mean round trip of sampling a peer.', watch.state.meanRoundTripUs / 1e6, { peer: peer.name })
-    }
   }
 }

@@ -2,13 +2,15 @@
 import { BackdoorsError, type ErrorCode } from '../errors.js'
 import type { Condition } from '../monitor/conditions.js'
 import { judge } from '../monitor/judge.js'
-import type { ControlConnection, NodeVerdictKind, ObservedBox } from '../monitor/verdict.js'
+import type { ControlConnection, NodeVerdictKind, ObservedBox, ObservedSensor } from '../monitor/verdict.js'
 import { noteStore } from '../recovery/adoption-notes.js'
 import { readDirectory, readSensors, readSessions } from '../region/region-reader.js'
 import type { SensorReading } from '../region/sensor-cell.js'
+import type { Incident, VerdictRecord } from './incidents.js'
 import type { Membership } from './membership/membership.js'
 import type { PeerLink } from './peer-fabric.js'
 import type { PeerWatcher } from './peer-watcher.js'
+import type { PlannedNode } from './watch-picture.js'
 
 export interface PeerStatus {
   readonly peer: string
@@ -18,6 +20,8 @@ export interface PeerStatus {
   readonly seen: string
   readonly incarnation?: string
   readonly control?: ControlConnection
+  /** Beaten by the peer's daemon. */
+  readonly osSensor?: ObservedSensor
   readonly servers?: readonly ObservedBox[]
   /** Level and pressure sensors past their limits: what they are of may be slow, and has not failed. */
   readonly conditions?: readonly Condition[]
@@ -42,6 +46,16 @@ export interface DaemonStatus {
   readonly waitingSessions: number
   readonly membership: MembershipStatus
   readonly peers: readonly PeerStatus[]
+  /** Who watches whom, as far as this daemon knows. */
+  readonly plan: readonly PlannedNode[]
+  /** Oldest first. */
+  readonly incidents: readonly Incident[]
+  /** The verdicts of the past, oldest first. */
+  readonly history: readonly VerdictRecord[]
+  /** This daemon's monotonic clock, by which all of its times are. In milliseconds. */
+  readonly nowMs: number
+  /** Where its page is served. */
+  readonly page?: string
 }
 
 export interface MembershipStatus {
@@ -61,12 +75,12 @@ export function describePeer({ peer, link, watch, verdict, flapping }: PeerWatch
   if (!link || !watch) return base
   const { rounds, failedRounds, meanRoundTripUs, maxLatenessUs } = watch.state
   const observation = watch.observe()
-  const { boxes, control } = observation
+  const { boxes, control, osSensor } = observation
   // A verdict is told when it changes; what is seen now says more, as long as it comes to the same. But for what others were asked.
   const now = judge(observation)?.node
   const seen = now?.kind === verdict.kind && now.kind !== 'unreachable' ? now.seen : verdict.seen
   const left = watch.hasLeft && verdict.kind === 'alive' ? { verdict: 'left', seen: 'its daemon has ended in order' } as const : {}
-  return { ...base, seen, ...left, incarnation: link.header.incarnation.toString(16), control, servers: boxes, conditions: watch.conditions, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
+  return { ...base, seen, ...left, incarnation: link.header.incarnation.toString(16), control, ...(osSensor ? { osSensor } : {}), servers: boxes, conditions: watch.conditions, rounds, failedRounds, meanRoundTripUs, maxLatenessUs }
 }
 
 export interface ListedSession {

@@ -11,6 +11,7 @@ import { registerKeys } from './keys.js'
 import { registerSensors } from './sensors.js'
 import { registerSessions } from './sessions.js'
 import { registerStatus } from './status.js'
+import { registerTop } from './top.js'
 
 /**
  * Adds every command. What a command runs is imported when it runs, so that `--help` is quick and works on a
@@ -22,6 +23,7 @@ export function registerCommands(program: Command, output: Output): void {
   registerKeys(program, output)
   registerDaemon(program, output)
   registerStatus(program, output)
+  registerTop(program, output)
   registerSessions(program, output)
   registerSensors(program, output)
   registerInspect(program, output)

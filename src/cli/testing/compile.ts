@@ -1,5 +1,5 @@
 /** The program as processes run it, made of the sources as they stand: a `dist` of yesterday proves nothing. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
@@ -25,5 +25,7 @@ export function compileProgram(): CompiledProgram {
     mkdirSync(dirname(target), { recursive: true })
     writeFileSync(target, ts.transpileModule(readFileSync(path, 'utf8'), { compilerOptions }).outputText)
   }
+  const assets = join('daemon', 'page', 'assets')
+  cpSync(join(sources, assets), join(folder, assets), { recursive: true })
   return { main: join(folder, 'cli', 'main.js'), remove: () => rmSync(folder, { recursive: true, force: true }) }
 }
