@@ -17,6 +17,7 @@ import { lendUntilRecovered, OwnRegion } from './own-region.js'
 import type { PeerFabric } from './peer-fabric.js'
 import { PeerWatcher } from './peer-watcher.js'
 import { RecoveryRunner } from './recovery-runner.js'
+import { samplerSettings } from './sampler-settings.js'
 import { ShmPeers } from './shm-peers.js'
 import { describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
 
@@ -201,7 +202,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   }
 
   async #openFabric(): Promise<PeerFabric> {
-    if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster)
+    if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster, samplerSettings(this.config, this.#log))
     // Loaded only where it is used: a machine without libibverbs runs everything else.
     const { VerbsPeers } = await import('./verbs-peers.js')
     return VerbsPeers.open(this.config, this.#own.region, this.#log)

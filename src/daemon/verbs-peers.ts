@@ -15,6 +15,7 @@ import { HostKeeper } from './host-keeper.js'
 import { HostLender } from './host-lender.js'
 import { hostRegionAnswer, hostRegionMethod, hostRegionRequest, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage } from './host-messages.js'
 import type { PeerFabric, PeerHandlers } from './peer-fabric.js'
+import { samplerSettings } from './sampler-settings.js'
 import { VerbsKeeper } from './verbs-keeper.js'
 
 /** Lends this node's region to its peers, and keeps links to those that it watches. */
@@ -60,6 +61,7 @@ export class VerbsPeers implements PeerFabric {
       ...(device === undefined ? {} : { device }),
       ...(port === undefined ? {} : { port }),
       ...(gidIndex === undefined ? {} : { gidIndex }),
+      sampler: samplerSettings(config, log),
       onEvent: (event) => log.warn({ event }, 'asynchronous event of the RDMA device'),
     })
     log.info({ device: this.#device.name, gid: this.#device.gid }, 'RDMA device opened')
