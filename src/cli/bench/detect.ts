@@ -1,0 +1,116 @@
+/** How long it takes until a dead process is known to be dead. */
+import { join } from 'node:path'
+import { setTimeout as sleepMs } from 'node:timers/promises'
+import type { Histogram } from '../../fabric/histogram.js'
+import type { Watch, WatchEvent } from '../../fabric/remote-memory.js'
+import { memoryAddon } from '../../native/load.js'
+import { BenchChild } from './children.js'
+import { distributionOf, sorted, type Distribution } from './statistics.js'
+import { beatIntervalUs, roundsMore, until, WatchedFile, withFolder } from './watched-file.js'
+
+export interface DetectSetting {
+  readonly deadlineUs: number
+  readonly intervalUs: number
+}
+
+export interface DetectRow extends DetectSetting {
+  /** From the return of `kill` to the read that condemned the process, in microseconds. */
+  readonly verdictUs: Distribution
+  /** The same until the event loop heard of it. */
+  readonly heardUs: Distribution
+  /** What was taken for dead before it was killed; such trials are not among the others. */
+  readonly tooEarly: number
+  /** Of the sampling meanwhile; a histogram's bound, a quarter too high at most. */
+  readonly roundTripP99Us: number
+  readonly latenessP99Us: number
+  readonly goalP50Us: number
+  readonly goalP99Us: number
+}
+
+export const defaultDetectSettings: readonly DetectSetting[] = [
+  { deadlineUs: 1000, intervalUs: 100 },
+  { deadlineUs: 2000, intervalUs: 200 },
+  { deadlineUs: 5000, intervalUs: 500 },
+  { deadlineUs: 20_000, intervalUs: 1000 },
+]
+
+/** The host has beaten for so long before it is killed, in milliseconds: longer than its start disturbs the machine. */
+const settleMs = 20
+
+interface Trial {
+  readonly verdictUs: number
+  readonly heardUs: number
+}
+
+/** One setting, in so many trials. Each has a process of its own, which beats the same counter. */
+export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, trials: number): Promise<DetectRow> {
+  return withFolder(async (folder) => {
+    const file = new WatchedFile(join(folder, 'host'))
+    const listeners = new Set<(event: WatchEvent, heardUs: number) => void>()
+    const addon = memoryAddon()
+    let watch: Watch | undefined
+    try {
+      const done: Trial[] = []
+      let tooEarly = 0
+      watch = file.memory.watch({ cells: [{ counterOffset: 0, deadlineUs }], intervalUs, unreachableAfterUs: 60e6 }, (event) => {
+        const heardUs = addon.monotonicUs()
+        for (const listener of listeners) listener(event, heardUs)
+      })
+      for (let i = 0; i < trials; i++) {
+        const last = await startHost(file, deadlineUs)
+        const trial = await kill(last, watch, listeners, intervalUs).finally(() => last.end())
+        if (trial === undefined) tooEarly++
+        else done.push(trial)
+      }
+      const { roundTrips, lateness } = watch.state.histograms ?? {}
+      return rowOf({ deadlineUs, intervalUs }, done, tooEarly, roundTrips, lateness)
+    } finally {
+      watch?.close()
+      await file.close()
+    }
+  })
+}
+
+async function startHost(file: WatchedFile, deadlineUs: number): Promise<BenchChild> {
+  return (await BenchChild.start('host', file.path, beatIntervalUs(deadlineUs))).child
+}
+
+/** @returns undefined where the host was taken for dead while it lived */
+async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: WatchEvent, heardUs: number) => void>, intervalUs: number): Promise<Trial | undefined> {
+  const before = watch.state.cells[0]?.counter
+  await until('a beat', () => watch.state.cells[0]?.counter !== before && watch.state.cells[0]?.stalled === false)
+  await sleepMs(settleMs)
+  await roundsMore(watch, 2)
+  let heard: (verdict: { atUs: number; heardUs: number }) => void = () => undefined
+  const verdict = new Promise<{ atUs: number; heardUs: number }>((resolve) => (heard = resolve))
+  const listener = (event: WatchEvent, heardUs: number): void => {
+    if (event.kind === 'stalled') heard({ atUs: event.atUs, heardUs })
+  }
+  listeners.add(listener)
+  try {
+    // At any moment between two reads.
+    spin(Math.random() * intervalUs)
+    if (watch.state.cells[0]?.stalled !== false) return undefined
+    const killedUs = host.kill()
+    const { atUs, heardUs } = await verdict
+    return atUs < killedUs ? undefined : { verdictUs: atUs - killedUs, heardUs: heardUs - killedUs }
+  } finally {
+    listeners.delete(listener)
+  }
+}
+
+function spin(us: number): void {
+  const addon = memoryAddon()
+  const untilUs = addon.monotonicUs() + us
+  while (addon.monotonicUs() < untilUs);
+}
+
+function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], tooEarly: number, roundTrips: Histogram | undefined, lateness: Histogram | undefined): DetectRow {
+  const of = (pick: (trial: Trial) => number): Distribution => distributionOf(sorted(Float64Array.from(trials, pick)))
+  const roundTripP99Us = roundTrips?.quantileUs(0.99) ?? NaN
+  const latenessP99Us = lateness?.quantileUs(0.99) ?? NaN
+  return {
+    deadlineUs, intervalUs, verdictUs: of(({ verdictUs }) => verdictUs), heardUs: of(({ heardUs }) => heardUs), tooEarly, roundTripP99Us, latenessP99Us,
+    goalP50Us: deadlineUs + intervalUs, goalP99Us: deadlineUs + 2 * intervalUs + roundTripP99Us + latenessP99Us,
+  }
+}
