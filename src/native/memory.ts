@@ -177,6 +177,8 @@ export interface MemoryAddon extends AddonBase {
   monotonicUs(): number
   /** The same clock in milliseconds, into the first element: no number is made. @throws BackdoorsError INVALID_ARGUMENT */
   readonly writeMonotonicMs: (into: Float64Array) => void
+  /** Advises the kernel to back whatever of this memory is not used yet by huge pages. What it makes of that is its own affair. */
+  adviseHugePages(bytes: Uint8Array): void
   readonly SharedMemory: new (options: SharedMemoryOptions) => SharedMemory
   readonly FileReader: new (path: string) => FileReader
   readonly BeatThread: new (options: BeatThreadOptions) => BeatThread
