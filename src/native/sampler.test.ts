@@ -93,8 +93,10 @@ describe('Sampler', () => {
     const [, rounds = 0] = rig.sampler.state(target)
     const totals = [0, 1, 2].map((part) => counts.slice(part * histogramBuckets, (part + 1) * histogramBuckets).reduce((sum, count) => sum + count, 0))
     const [roundTrips = 0, lateness = 0, ages = 0] = totals
-    expect(roundTrips).toBe(lateness)
-    expect(roundTrips).toBeLessThanOrEqual(rounds)
+    // They were read one after another, without a lock, and the rounds after them.
+    expect(roundTrips).toBeGreaterThan(0)
+    expect(lateness).toBeGreaterThanOrEqual(roundTrips)
+    expect(lateness).toBeLessThanOrEqual(rounds)
     expect(ages).toBeGreaterThanOrEqual(5)
     expect(ages).toBeLessThan(beat.beats)
     expectCode(() => rig.sampler.histograms(target + 1), 'INVALID_ARGUMENT', { field: 'target' })
