@@ -12,10 +12,10 @@ namespace backdoors {
 
 namespace {
 
-// Targets with shorter intervals are awaited by looking at the clock, and so are reads that have been posted just now:
-// going to sleep and waking up takes as long.
+// Targets with shorter intervals are awaited by looking at the clock, and so is whatever comes so soon while reads are
+// under way: going to sleep and waking up takes as long.
 constexpr uint64_t kSpinNs = 50'000;
-// Of all others, due times nearer than this are: less than the system calls of a sleep take.
+// Otherwise only due times nearer than this are: less than the system calls of a sleep take.
 constexpr uint64_t kShortSpinNs = 5'000;
 // Delays of the thread up to this are the ordinary jitter of any schedule; beyond, the thread was late.
 constexpr uint64_t kJitterNs = 100'000;
@@ -217,6 +217,7 @@ void Sampler::Post(Slot* slot, Moment now, std::shared_ptr<SampleSource> source)
   slot->due_ns = NextDueNs(now.at_ns, slot->target->interval_ns());
   slot->posted = now;
   slot->running = std::move(source);
+  ++running_slots_;
   if (!slot->running->Post()) {
     Finish(slot, SampleSource::Progress::kFailed);
   } else if (slot->running->is_immediate()) {
@@ -240,6 +241,7 @@ void Sampler::Poll(Slot* slot) {
 void Sampler::Finish(Slot* slot, SampleSource::Progress progress) {
   const std::shared_ptr<SampleSource> source = std::move(slot->running);
   slot->running = nullptr;
+  --running_slots_;
   const Moment now = LookAtClock();
   slot->free_ns = now.at_ns;
   slot->wake_ns = slot->due_ns;
@@ -257,7 +259,7 @@ void Sampler::WaitForNext() {
     WaitUntil(UINT64_MAX);
     return;
   }
-  const bool is_spinning = fast_slots_ > 0 || next->running != nullptr;
+  const bool is_spinning = fast_slots_ > 0 || running_slots_ > 0;
   if (next->wake_ns > now_ns + (is_spinning ? kSpinNs : kShortSpinNs)) WaitUntil(next->wake_ns);
 }
 

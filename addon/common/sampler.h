@@ -122,6 +122,8 @@ class Sampler {
   TimerHeap<Slot> heap_;
   std::vector<Slot*> served_;
   size_t fast_slots_ = 0;
+  // Slots whose read is under way.
+  size_t running_slots_ = 0;
   uint64_t taken_generation_ = 0;
   // When the thread meant to look at the clock next, and how much later it did, altogether.
   uint64_t expected_ns_ = 0;

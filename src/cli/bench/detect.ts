@@ -27,6 +27,12 @@ export interface DetectRow extends DetectSetting {
   readonly goalP99Us: number
 }
 
+export interface DetectResult {
+  readonly row: DetectRow
+  /** Of every trial, in ascending order, from the kill to the verdict, in microseconds. */
+  readonly verdictsUs: Float64Array
+}
+
 export const defaultDetectSettings: readonly DetectSetting[] = [
   { deadlineUs: 1000, intervalUs: 100 },
   { deadlineUs: 2000, intervalUs: 200 },
@@ -43,7 +49,7 @@ interface Trial {
 }
 
 /** One setting, in so many trials. Each has a process of its own, which beats the same counter. */
-export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, trials: number): Promise<DetectRow> {
+export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, trials: number): Promise<DetectResult> {
   return withFolder(async (folder) => {
     const file = new WatchedFile(join(folder, 'host'))
     const listeners = new Set<(event: WatchEvent, heardUs: number) => void>()
@@ -63,7 +69,8 @@ export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, tri
         else done.push(trial)
       }
       const { roundTrips, lateness } = watch.state.histograms ?? {}
-      return rowOf({ deadlineUs, intervalUs }, done, tooEarly, roundTrips, lateness)
+      const row = rowOf({ deadlineUs, intervalUs }, done, tooEarly, roundTrips, lateness)
+      return { row, verdictsUs: sorted(Float64Array.from(done, ({ verdictUs }) => verdictUs)) }
     } finally {
       watch?.close()
       await file.close()

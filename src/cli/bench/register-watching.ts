@@ -1,6 +1,7 @@
 /** `backdoors bench detect`, `false-suspicions`, `scale`, `intrusion` and `recover`: their options. */
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { Output } from '../output.js'
+import type { DetectResult } from './detect.js'
 import type { BenchReport, ReportOptions } from './report.js'
 
 /** Adds the commands to `backdoors bench`. docs/benchmarks.md says what each measures, and how. */
@@ -40,17 +41,25 @@ const withTimes = (made: Command): Command =>
 function registerDetect(bench: Command, output: Output): void {
   withTimes(command(bench, 'detect', 'how long until a dead process is known to be dead', seeDocs('backdoors bench detect --trials 50', 'A process that beats is killed, and the time from the return of kill until the verdict is taken, by one clock.\nWithout --deadline-us, several settings are measured.')))
     .option('--trials <count>', 'processes killed, for each setting', parseCount, 200)
-    .action(async ({ trials, deadlineUs, intervalUs, ...options }: Times & ReportOptions & { trials: number }) => {
+    .option('--plot <file>', 'draw the distributions as an SVG picture (needs the package vega)')
+    .action(async ({ trials, deadlineUs, intervalUs, plot, ...options }: Times & ReportOptions & { trials: number; plot?: string }) => {
       const { benchDetect, defaultDetectSettings } = await import('./detect.js')
       const { detectReport } = await import('./watch-reports.js')
       const settings = deadlineUs === undefined && intervalUs === undefined ? defaultDetectSettings : [{ deadlineUs: deadlineUs ?? 1000, intervalUs: intervalUs ?? 100 }]
-      const rows = []
+      const results = []
       for (const setting of settings) {
         output.note(`deadline ${setting.deadlineUs} µs, interval ${setting.intervalUs} µs: ${trials} trials`)
-        rows.push(await benchDetect(setting, trials))
+        results.push(await benchDetect(setting, trials))
       }
-      await print(output, detectReport(rows), options)
+      await print(output, detectReport(results.map(({ row }) => row)), options)
+      if (plot !== undefined) await plotDetect(plot, results)
     })
+}
+
+async function plotDetect(path: string, results: readonly DetectResult[]): Promise<void> {
+  const { plotToFile } = await import('./plot.js')
+  const series = results.map(({ row, verdictsUs }) => ({ panel: `D = ${row.deadlineUs} µs`, name: `I = ${row.intervalUs} µs`, ascending: verdictsUs, scale: 1 }))
+  await plotToFile(path, { title: 'From the kill to the verdict', axis: 'µs', series: series.filter(({ ascending }) => ascending.length > 0) })
 }
 
 function registerFalseSuspicions(bench: Command, output: Output): void {
