@@ -38,10 +38,12 @@ export class BenchChild {
     return { child, said }
   }
 
-  /** By SIGKILL. @returns when the call returned, in microseconds of CLOCK_MONOTONIC */
-  kill(): number {
+  /** By SIGKILL. @returns when it was called and when that returned, in microseconds of CLOCK_MONOTONIC */
+  kill(): { calledUs: number; returnedUs: number } {
+    const addon = memoryAddon()
+    const calledUs = addon.monotonicUs()
     this.#process.kill('SIGKILL')
-    return memoryAddon().monotonicUs()
+    return { calledUs, returnedUs: addon.monotonicUs() }
   }
 
   async end(): Promise<void> {

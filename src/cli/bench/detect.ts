@@ -20,6 +20,10 @@ export interface DetectRow extends DetectSetting {
   readonly heardUs: Distribution
   /** What was taken for dead before it was killed; such trials are not among the others. */
   readonly tooEarly: number
+  /** How long the calls of `kill` took: the process died at some moment of that time. */
+  readonly killUs: Distribution
+  /** Whose call of `kill` took longer than half a deadline: nobody knows when the process died. They are not among the others either. */
+  readonly unclear: number
   /** Of the sampling meanwhile; a histogram's bound, a quarter too high at most. */
   readonly roundTripP99Us: number
   readonly latenessP99Us: number
@@ -46,6 +50,7 @@ const settleMs = 20
 interface Trial {
   readonly verdictUs: number
   readonly heardUs: number
+  readonly killUs: number
 }
 
 /** One setting, in so many trials. Each has a process of its own, which beats the same counter. */
@@ -57,19 +62,19 @@ export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, tri
     let watch: Watch | undefined
     try {
       const done: Trial[] = []
-      let tooEarly = 0
+      const missed = { tooEarly: 0, unclear: 0 }
       watch = file.memory.watch({ cells: [{ counterOffset: 0, deadlineUs }], intervalUs, unreachableAfterUs: 60e6 }, (event) => {
         const heardUs = addon.monotonicUs()
         for (const listener of listeners) listener(event, heardUs)
       })
       for (let i = 0; i < trials; i++) {
         const last = await startHost(file, deadlineUs)
-        const trial = await kill(last, watch, listeners, intervalUs).finally(() => last.end())
-        if (trial === undefined) tooEarly++
+        const trial = await kill(last, watch, listeners, { deadlineUs, intervalUs }).finally(() => last.end())
+        if (typeof trial === 'string') missed[trial]++
         else done.push(trial)
       }
       const { roundTrips, lateness } = watch.state.histograms ?? {}
-      const row = rowOf({ deadlineUs, intervalUs }, done, tooEarly, roundTrips, lateness)
+      const row = rowOf({ deadlineUs, intervalUs }, done, missed, roundTrips, lateness)
       return { row, verdictsUs: sorted(Float64Array.from(done, ({ verdictUs }) => verdictUs)) }
     } finally {
       watch?.close()
@@ -82,8 +87,8 @@ async function startHost(file: WatchedFile, deadlineUs: number): Promise<BenchCh
   return (await BenchChild.start('host', file.path, beatIntervalUs(deadlineUs))).child
 }
 
-/** @returns undefined where the host was taken for dead while it lived */
-async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: WatchEvent, heardUs: number) => void>, intervalUs: number): Promise<Trial | undefined> {
+/** @returns why it tells nothing, where it does not: the host was taken for dead while it lived, or its death took too long */
+async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: WatchEvent, heardUs: number) => void>, { deadlineUs, intervalUs }: DetectSetting): Promise<Trial | 'tooEarly' | 'unclear'> {
   const before = watch.state.cells[0]?.counter
   await until('a beat', () => watch.state.cells[0]?.counter !== before && watch.state.cells[0]?.stalled === false)
   await sleepMs(settleMs)
@@ -97,10 +102,12 @@ async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: Watch
   try {
     // At any moment between two reads.
     spin(Math.random() * intervalUs)
-    if (watch.state.cells[0]?.stalled !== false) return undefined
-    const killedUs = host.kill()
+    if (watch.state.cells[0]?.stalled !== false) return 'tooEarly'
+    const { calledUs, returnedUs } = host.kill()
     const { atUs, heardUs } = await verdict
-    return atUs < killedUs ? undefined : { verdictUs: atUs - killedUs, heardUs: heardUs - killedUs }
+    if (atUs < calledUs) return 'tooEarly'
+    const killUs = returnedUs - calledUs
+    return killUs > deadlineUs / 2 ? 'unclear' : { verdictUs: atUs - returnedUs, heardUs: heardUs - returnedUs, killUs }
   } finally {
     listeners.delete(listener)
   }
@@ -112,12 +119,12 @@ function spin(us: number): void {
   while (addon.monotonicUs() < untilUs);
 }
 
-function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], tooEarly: number, roundTrips: Histogram | undefined, lateness: Histogram | undefined): DetectRow {
+function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], missed: Pick<DetectRow, 'tooEarly' | 'unclear'>, roundTrips: Histogram | undefined, lateness: Histogram | undefined): DetectRow {
   const of = (pick: (trial: Trial) => number): Distribution => distributionOf(sorted(Float64Array.from(trials, pick)))
   const roundTripP99Us = roundTrips?.quantileUs(0.99) ?? NaN
   const latenessP99Us = lateness?.quantileUs(0.99) ?? NaN
   return {
-    deadlineUs, intervalUs, verdictUs: of(({ verdictUs }) => verdictUs), heardUs: of(({ heardUs }) => heardUs), tooEarly, roundTripP99Us, latenessP99Us,
+    deadlineUs, intervalUs, verdictUs: of(({ verdictUs }) => verdictUs), heardUs: of(({ heardUs }) => heardUs), killUs: of(({ killUs }) => killUs), ...missed, roundTripP99Us, latenessP99Us,
     goalP50Us: deadlineUs + intervalUs, goalP99Us: deadlineUs + 2 * intervalUs + roundTripP99Us + latenessP99Us,
   }
 }
