@@ -24,6 +24,8 @@ class SampleSource {
   virtual bool Post() noexcept = 0;
   // Never waits.
   virtual Progress Poll() noexcept = 0;
+  // Is every read over when Post returns? Then it is looked at at once, and not after the posts of all others.
+  virtual bool is_immediate() const noexcept { return false; }
   // The code of the last failure, one of src/errors.ts, e.g. "WC_RETRY_EXC_ERR". A string that lives forever.
   virtual const char* status() const noexcept = 0;
   // What was read last; defined after kDone until the next Post.

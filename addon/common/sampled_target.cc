@@ -88,6 +88,7 @@ TargetReport SampledTarget::Report() const {
 void SampledTarget::CountRound(uint64_t lateness_ns) {
   ++report_.rounds;
   report_.max_lateness_ns = std::max(report_.max_lateness_ns, lateness_ns);
+  histograms_.lateness.Count(lateness_ns);
 }
 
 bool SampledTarget::Succeeded(const SampleSource* source, Moment posted, Moment completed, uint64_t lateness_ns) {
@@ -97,6 +98,7 @@ bool SampledTarget::Succeeded(const SampleSource* source, Moment posted, Moment 
   CountRound(lateness_ns);
   const auto round_trip = static_cast<double>(completed.at_ns - posted.at_ns);
   report_.last_round_trip_ns = completed.at_ns - posted.at_ns;
+  histograms_.round_trips.Count(report_.last_round_trip_ns);
   const bool is_first = report_.rounds - report_.failed_rounds == 1;
   report_.mean_round_trip_ns += (is_first ? 1 : kRoundTripWeight) * (round_trip - report_.mean_round_trip_ns);
   const bool was_unreachable = !report_.reachable;
@@ -122,6 +124,7 @@ bool SampledTarget::Look(uint32_t index, const uint8_t* data, Moment posted, Mom
   const bool is_idle = has_pending && pending == 0;
   const bool has_moved = !history.seen || counter != history.counter;
   const bool was_idle = history.seen && history.pending == 0;
+  if (history.seen && has_moved && !was_idle && !anew) histograms_.ages.Count(history.age_ns);
   history.seen = true;
   history.counter = counter;
   history.pending = pending;

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "log_histogram.h"
 #include "sample_source.h"
 #include "sampler_events.h"
 
@@ -78,6 +79,8 @@ class SampledTarget {
   // No event is raised from here on.
   void Remove();
   TargetReport Report() const;
+  // Read without a lock, while the thread counts on.
+  const TargetHistograms& histograms() const { return histograms_; }
 
   // The thread has taken it up: its time to be reached runs from now on.
   void Begin(Moment now);
@@ -111,6 +114,7 @@ class SampledTarget {
   SamplePlan plan_;
   std::vector<CellHistory> history_;
   TargetReport report_;
+  TargetHistograms histograms_;
   Moment last_success_;
   // The first failure since then: it tells the cause, and those after it may only tell that the queue pair is broken.
   const char* failure_ = nullptr;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kMaxCells = 65'536;
 constexpr int64_t kMaxPosition = INT32_MAX;
+constexpr int64_t kMaxCpu = 1023;
 // An hour; nobody who watches waits longer.
 constexpr double kMaxUs = 3.6e9;
 
@@ -81,6 +82,21 @@ size_t IndexOf(const char* status, std::vector<const char*>* known) {
 
 }  // namespace
 
+std::optional<SamplerOptions> ReadSamplerOptions(napi_env env, napi_value value) {
+  SamplerOptions result;
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, value, &type);
+  if (type == napi_undefined) return result;
+  const Options options(env, value);
+  int64_t cpu = -1;
+  if (!options.Check("options") || !options.Integer("cpu", 0, kMaxCpu, &cpu) ||
+      !options.Boolean("realtime", &result.realtime)) {
+    return std::nullopt;
+  }
+  result.cpu = static_cast<int>(cpu);
+  return result;
+}
+
 std::optional<SamplePlan> ReadPlan(napi_env env, const napi_value* arguments) {
   SamplePlan plan{};
   if (!ReadCells(env, arguments[0], &plan.cells)) return std::nullopt;
@@ -122,6 +138,16 @@ napi_value PackReport(napi_env env, const TargetReport& report) {
     *at++ = cell.pending;
     *at++ = ToUs(cell.age_ns);
     *at++ = cell.stalled ? 1 : 0;
+  }
+  return array;
+}
+
+napi_value PackHistograms(napi_env env, const TargetHistograms& histograms) {
+  double* at = nullptr;
+  napi_value array = MakeDoubles(env, 3 * LogHistogram::kBuckets, &at);
+  if (array == nullptr) return nullptr;
+  for (const LogHistogram* each : {&histograms.round_trips, &histograms.lateness, &histograms.ages}) {
+    for (size_t bucket = 0; bucket < LogHistogram::kBuckets; ++bucket) *at++ = static_cast<double>(each->At(bucket));
   }
   return array;
 }

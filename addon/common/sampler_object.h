@@ -35,6 +35,8 @@ class SamplerObject : public Wrapped<Derived> {
                                     Derived::InstanceMethod("update", &Derived::Update),
                                     Derived::InstanceMethod("remove", &Derived::Remove),
                                     Derived::InstanceMethod("state", &Derived::State),
+                                    Derived::InstanceMethod("histograms", &Derived::Histograms),
+                                    Derived::InstanceAccessor("warnings", &Derived::Warnings, nullptr),
                                     Derived::InstanceMethod("close", &Derived::Close),
                                 });
   }
@@ -42,6 +44,8 @@ class SamplerObject : public Wrapped<Derived> {
   explicit SamplerObject(const Napi::CallbackInfo& info) : Wrapped<Derived>(info) {
     const napi_env env = info.Env();
     if (!CheckFunction(env, info[0], "listener")) return;
+    const auto options = ReadSamplerOptions(env, info[1]);
+    if (!options) return;
     const int error = woken_.Open(this->environment(), [this] { Deliver(); });
     if (error != 0) {
       ThrowErrno(env, "uv_async_init", -error, "Making a sampler");
@@ -49,7 +53,7 @@ class SamplerObject : public Wrapped<Derived> {
     }
     woken_.SetKeepsAlive(false);
     listener_.Set(env, info[0], "backdoors.Sampler");
-    sampler_ = std::make_unique<Sampler>([this] { woken_.Send(); });
+    sampler_ = std::make_unique<Sampler>([this] { woken_.Send(); }, *options);
     this->Tag(info);
   }
   ~SamplerObject() override { CloseResource(); }
@@ -94,6 +98,19 @@ class SamplerObject : public Wrapped<Derived> {
     const auto target = ReadTarget(info);
     if (!target) return {};
     return {info.Env(), PackReport(info.Env(), sampler_->Find(*target)->Report())};
+  }
+
+  Napi::Value Histograms(const Napi::CallbackInfo& info) {
+    const auto target = ReadTarget(info);
+    if (!target) return {};
+    return {info.Env(), PackHistograms(info.Env(), sampler_->Find(*target)->histograms())};
+  }
+
+  Napi::Value Warnings(const Napi::CallbackInfo& info) {
+    auto array = Napi::Array::New(info.Env());
+    if (sampler_ == nullptr) return array;
+    for (const std::string& warning : sampler_->warnings()) array.Set(array.Length(), warning);
+    return array;
   }
 
   void Close(const Napi::CallbackInfo&) { CloseResource(); }

@@ -1,6 +1,5 @@
 #include "beat.h"
 
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -17,8 +16,6 @@ namespace backdoors::memory {
 namespace {
 
 constexpr size_t kStackBytes = 256 * 1024;
-// Above all ordinary threads, and below the kernel's own real-time threads (50): beating takes next to no time.
-constexpr int kPriority = 10;
 
 const uint32_t* WordAt(const Mapping& pages, size_t offset) {
   return reinterpret_cast<const uint32_t*>(pages.data() + offset);
@@ -53,9 +50,8 @@ Beat::Beat(BeatOptions options)
 int Beat::Start(std::vector<std::string>* warnings) {
   const int error = thread_.Start("bd-beat", [this] { Run(); }, kStackBytes);
   if (error != 0) return error;
-  sched_param parameters{};
-  parameters.sched_priority = kPriority;
-  const int refused = pthread_setschedparam(thread_.get(), SCHED_FIFO, &parameters);
+  // Beating takes next to no time.
+  const int refused = thread_.SetRealTime();
   if (refused != 0) {
     warnings->push_back("The beat thread has no real-time priority (" + ErrnoName(refused) +
                         "): a busy processor may delay it. Grant CAP_SYS_NICE, or for a service LimitRTPRIO=10.");

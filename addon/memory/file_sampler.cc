@@ -35,6 +35,7 @@ class FileSource : public SampleSource {
   }
 
   Progress Poll() noexcept override { return Progress::kDone; }
+  bool is_immediate() const noexcept override { return true; }
 
   const char* status() const noexcept override {
     switch (error_) {

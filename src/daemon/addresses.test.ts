@@ -66,7 +66,7 @@ async function reaching<T>(node: string, use: (memory: ShmMemory) => Promise<T>)
 /** The level sensors by which b says whose addresses it holds. */
 const heldByB = (): Promise<Record<string, number>> => reaching('b', async (memory) => {
   const [box] = await readSensors(memory, await readHeader(memory), [0])
-  return Object.fromEntries(box!.sensors.filter(({ kind }) => kind === 'level').map(({ name, value }) => [name, value]))
+  return Object.fromEntries(box!.sensors.filter(({ kind, name }) => kind === 'level' && name.startsWith('address:')).map(({ name, value }) => [name, value]))
 })
 
 /** Each daemon is a process that has to load TypeScript first. */

@@ -47,6 +47,12 @@ export class Addresses {
     for (const name of new Set(this.#config.recovery.addresses.map((each) => each.interface))) this.#checkInterface(name)
   }
 
+  /** Takes the sensors that it will need, before others take the last ones of the box. */
+  reserve(): void {
+    const { node, recovery } = this.#config
+    for (const other of new Set(recovery.addresses.map((each) => each.node))) if (other !== node) this.#say(other, held.no)
+  }
+
   /** Takes the addresses of this node itself, and says which of others it holds from an earlier life. */
   start(): void {
     const { node, recovery } = this.#config

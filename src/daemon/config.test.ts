@@ -30,7 +30,7 @@ describe('a configuration of a name alone', () => {
   it('is enough, and is a node on shm without peers', () => {
     expect(parseConfig({ node: 'a' })).toMatchObject({
       node: 'a', cluster: 'default', fabric: 'shm', peers: [], log: 'warn', region: { path: '/dev/shm/backdoors-a', boxes: 8 },
-      watch: { peers: 2, intervalUs: 1000, osDeadlineMs: 50 }, recovery: { enabled: true },
+      watch: { peers: 2, intervalUs: 1000, osDeadlineMs: 50, realtime: false }, recovery: { enabled: true },
     })
   })
 

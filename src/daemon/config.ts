@@ -98,6 +98,10 @@ export const configSchema = z.strictObject({
     refreshMs: z.number().min(1).max(60_000).default(100),
     flapping: flappingSchema.prefault({}),
     conditions: conditionsSchema.prefault({}),
+    /** The processor that the sampler's thread keeps to. Default: any. */
+    cpu: z.number().int().min(0).max(1023).exactOptional(),
+    /** Real-time priority for the sampler's thread. With intervals below 50 µs it never sleeps: give it a processor of its own then. */
+    realtime: z.boolean().default(false),
   }).prefault({}),
   sensors: sensorsSchema.prefault({}),
   recovery: z.strictObject({

@@ -25,6 +25,7 @@ import { StatusPage } from './page/status-page.js'
 import type { PeerFabric } from './peer-fabric.js'
 import { PeerWatcher } from './peer-watcher.js'
 import { RecoveryRunner } from './recovery-runner.js'
+import { samplerSettings } from './sampler-settings.js'
 import { SensorSampler } from './sensors/sensor-sampler.js'
 import { ShmPeers } from './shm-peers.js'
 import { describeMembership, describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
@@ -162,6 +163,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     // What an earlier life of this daemon had adopted, and no server has taken yet, is still here.
     this.#handover.resume()
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
+    this.#addresses.reserve()
     this.#sampler.start()
     const fabric = await this.#openFabric()
     this.#fabric = fabric
@@ -285,7 +287,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   }
 
   async #openFabric(): Promise<PeerFabric> {
-    if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster)
+    if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster, samplerSettings(this.config, this.#log))
     // Loaded only where it is used: a machine without libibverbs runs everything else.
     const { VerbsPeers } = await import('./verbs-peers.js')
     const observe = observeHandler((name) => this.#watchers.find(({ peer }) => peer.name === name), lookWithinMs(this.config.watch.unreachableAfterMs))

@@ -1,6 +1,8 @@
 /** Peers whose regions are files on this same machine: the embedded default. */
 import { BackdoorsError } from '../errors.js'
 import { ShmMemory } from '../fabric/shm/shm-memory.js'
+import { createShmSampler, type ShmSampler } from '../fabric/shm/shm-sampler.js'
+import type { SamplerSettings } from '../fabric/sampling/shared-sampler.js'
 import { control } from '../region/layout.js'
 import { readHeader } from '../region/region-reader.js'
 import type { RegionHeader } from '../region/header.js'
@@ -13,13 +15,16 @@ const lookEveryMs = 200
 export class ShmPeers implements PeerFabric {
   readonly #cluster: string
   readonly #keepers = new Set<Keeper>()
+  /** One thread for all peers. */
+  readonly #sampler: ShmSampler
 
-  constructor(cluster: string) {
+  constructor(cluster: string, sampler: SamplerSettings = {}) {
     this.#cluster = cluster
+    this.#sampler = createShmSampler(sampler)
   }
 
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
-    const keeper = new Keeper(peer, this.#cluster, handlers)
+    const keeper = new Keeper(peer, this.#cluster, handlers, this.#sampler)
     this.#keepers.add(keeper)
     return {
       close: async () => {
@@ -39,6 +44,7 @@ export class ShmPeers implements PeerFabric {
 
   async close(): Promise<void> {
     await Promise.all([...this.#keepers].map((keeper) => keeper.close()))
+    this.#sampler.close()
   }
 }
 
@@ -46,6 +52,7 @@ class Keeper {
   readonly #peer: PeerConfig
   readonly #cluster: string
   readonly #handlers: PeerHandlers
+  readonly #sampler: ShmSampler
   readonly #timer: NodeJS.Timeout
   readonly #first: NodeJS.Immediate
   #incarnation: bigint | undefined
@@ -53,7 +60,8 @@ class Keeper {
   #troubled = false
   #closed = false
 
-  constructor(peer: PeerConfig, cluster: string, handlers: PeerHandlers) {
+  constructor(peer: PeerConfig, cluster: string, handlers: PeerHandlers, sampler: ShmSampler) {
+    this.#sampler = sampler
     this.#peer = peer
     this.#cluster = cluster
     this.#handlers = handlers
@@ -94,7 +102,7 @@ class Keeper {
 
   #open(): ShmMemory {
     const { name, region } = this.#peer
-    return new ShmMemory({ peer: name, path: region as string, controlOffset: control.offset, controlLength: control.bytes })
+    return new ShmMemory({ peer: name, path: region as string, controlOffset: control.offset, controlLength: control.bytes, sampler: this.#sampler })
   }
 
   #check(header: RegionHeader): RegionHeader {

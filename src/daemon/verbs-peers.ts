@@ -16,6 +16,7 @@ import { HostLender } from './host-lender.js'
 import { hostRegionAnswer, hostRegionMethod, hostRegionRequest, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage } from './host-messages.js'
 import { Observers, opinionTimeoutMs } from './observers.js'
 import type { PeerFabric, PeerHandlers } from './peer-fabric.js'
+import { samplerSettings } from './sampler-settings.js'
 import { SharedKeepers, type KeeperUse } from './shared-keepers.js'
 import { VerbsKeeper } from './verbs-keeper.js'
 
@@ -69,6 +70,7 @@ export class VerbsPeers implements PeerFabric {
       ...(device === undefined ? {} : { device }),
       ...(port === undefined ? {} : { port }),
       ...(gidIndex === undefined ? {} : { gidIndex }),
+      sampler: samplerSettings(config, log),
       onEvent: (event) => log.warn({ event }, 'asynchronous event of the RDMA device'),
     })
     log.info({ device: this.#device.name, gid: this.#device.gid }, 'RDMA device opened')

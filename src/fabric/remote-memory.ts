@@ -3,6 +3,7 @@
  * fabric is written against. Backends: `verbs` (a NIC), `shm` (another process's memory on this machine),
  * `mock` (a seeded simulation). One contract suite runs on all of them (`testing/contract.ts`).
  */
+import type { Histogram } from './histogram.js'
 
 /** A piece of remote memory: `length` bytes at `offset` from the start of the memory. */
 export interface MemoryRange {
@@ -75,6 +76,16 @@ export interface CellState {
   readonly stalled: boolean
 }
 
+/** Counts of durations since the watch began. */
+export interface WatchHistograms {
+  /** Of the reads that succeeded. */
+  readonly roundTrips: Histogram
+  /** How much later than meant reads were posted: the watcher's own scheduling delay. */
+  readonly lateness: Histogram
+  /** The greatest age that a counter reached before it moved, all cells together: how near a deadline came to be missed. */
+  readonly ages: Histogram
+}
+
 export interface WatchState {
   readonly cells: readonly CellState[]
   readonly reachable: boolean
@@ -86,6 +97,8 @@ export interface WatchState {
   /** Round trip of the last successful read, and an exponentially weighted mean, in microseconds. */
   readonly lastRoundTripUs: number
   readonly meanRoundTripUs: number
+  /** Left out where no native thread samples: on mock, durations are what the conditions say. */
+  readonly histograms?: WatchHistograms
 }
 
 /** A running watch. On verbs and shm a native thread samples; on mock, simulated time does. */

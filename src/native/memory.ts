@@ -120,9 +120,25 @@ export type SamplerListener = (events: Float64Array, statuses: readonly string[]
 export const samplerEventKinds = ['stalled', 'moved', 'unreachable', 'reachable'] as const
 export const samplerEventFields = 7
 
+/** How the sampler's thread runs. */
+export interface SamplerOptions {
+  /** Number of the processor that it keeps to. Default: any. */
+  readonly cpu?: number
+  /** Real-time priority, as the beat thread has. Default false. */
+  readonly realtime?: boolean
+}
+
 /** What a sampler tells of one target: [reachable, rounds, failedRounds, maxLatenessUs, lastRoundTripUs, meanRoundTripUs], then per cell [counter, pending, ageUs, stalled]. */
 export const samplerHeadFields = 6
 export const samplerCellFields = 4
+
+/**
+ * Buckets of a sampler's histograms (`addon/common/log_histogram.h`): the first holds what is below 0.128 µs, the last what is beyond
+ * all others, and in between there are four to each doubling.
+ */
+export const histogramBuckets = 106
+/** Where a bucket begins, in microseconds; the first at 0. */
+export const histogramBoundUs = (bucket: number): number => (bucket === 0 ? 0 : (0.128 * 2 ** Math.floor((bucket - 1) / 4) * (4 + ((bucket - 1) % 4))) / 4)
 
 /**
  * A native thread that samples many targets, each at an interval of its own, with absolute timers. While it has
@@ -139,6 +155,13 @@ export interface Sampler {
   /** No event of it is delivered any more. Idempotent. */
   remove(target: number): void
   state(target: number): Float64Array
+  /**
+   * Counts since the target was added, without a lock and without holding up the thread: of round trips, of how late reads were posted,
+   * and of the greatest ages that counters reached before they moved; `histogramBuckets` each, one after another.
+   */
+  histograms(target: number): Float64Array
+  /** What was not permitted when the thread was started, by the first `add`; in words fit for a log. */
+  readonly warnings: readonly string[]
   /** Idempotent; no event is delivered any more. */
   close(): void
 }
@@ -154,8 +177,10 @@ export interface MemoryAddon extends AddonBase {
   monotonicUs(): number
   /** The same clock in milliseconds, into the first element: no number is made. @throws BackdoorsError INVALID_ARGUMENT */
   readonly writeMonotonicMs: (into: Float64Array) => void
+  /** Advises the kernel to back whatever of this memory is not used yet by huge pages. What it makes of that is its own affair. */
+  adviseHugePages(bytes: Uint8Array): void
   readonly SharedMemory: new (options: SharedMemoryOptions) => SharedMemory
   readonly FileReader: new (path: string) => FileReader
   readonly BeatThread: new (options: BeatThreadOptions) => BeatThread
-  readonly Sampler: new (listener: SamplerListener) => Sampler
+  readonly Sampler: new (listener: SamplerListener, options?: SamplerOptions) => Sampler
 }

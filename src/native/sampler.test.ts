@@ -1,10 +1,9 @@
-import { truncateSync } from 'node:fs'
+import { readdirSync, readFileSync, truncateSync } from 'node:fs'
 import { setTimeout as sleepMs } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { Child, closing, countThreads, createMemory, expectCode, until } from '../../addon/test/native-fixture.js'
 import { memoryAddon } from './load.js'
-import { type FileReader, type Sampler, type SamplerCell, samplerEventFields, samplerEventKinds, samplerHeadFields, type SharedMemory } from './memory.js'
-import { readFileSync } from 'node:fs'
+import { type FileReader, histogramBuckets, type Sampler, type SamplerCell, samplerEventFields, samplerEventKinds, samplerHeadFields, type SharedMemory } from './memory.js'
 
 /** So long that no delay of a test machine reaches it. */
 const patientUs = 3.6e9
@@ -80,6 +79,57 @@ describe('Sampler', () => {
     for (const value of [lateness, last, mean]) expect(value).toBeGreaterThan(0)
     expect(state.slice(samplerHeadFields).filter((_, index) => index % 4 !== 2)).toEqual([7, 0, 0, 9, 3, 0, 7, 1, 0])
     expect(state.length).toBe(samplerHeadFields + 12)
+  })
+
+  it('counts round trips, lateness and the greatest ages, each in buckets by size', async () => {
+    const rig = new Rig()
+    const beat = closing(new (memoryAddon().BeatThread)({ memory: rig.memory, counterOffset: 0, fenceOffset: 64, fenceLimit: 0, intervalUs: 5_000 }))
+    const target = rig.watch([cellAt(0, patientUs)], oneWord, 200)
+    await until('beats', () => beat.beats >= 20)
+    beat.close()
+    await rig.rounds(target, 2)
+    const counts = [...rig.sampler.histograms(target)]
+    expect(counts.length).toBe(3 * histogramBuckets)
+    const [, rounds = 0] = rig.sampler.state(target)
+    const totals = [0, 1, 2].map((part) => counts.slice(part * histogramBuckets, (part + 1) * histogramBuckets).reduce((sum, count) => sum + count, 0))
+    const [roundTrips = 0, lateness = 0, ages = 0] = totals
+    // They were read one after another, without a lock, and the rounds after them.
+    expect(roundTrips).toBeGreaterThan(0)
+    expect(lateness).toBeGreaterThanOrEqual(roundTrips)
+    expect(lateness).toBeLessThanOrEqual(rounds)
+    expect(ages).toBeGreaterThanOrEqual(5)
+    expect(ages).toBeLessThan(beat.beats)
+    expectCode(() => rig.sampler.histograms(target + 1), 'INVALID_ARGUMENT', { field: 'target' })
+  })
+
+  it('keeps its thread to a processor, and says where it may not', () => {
+    const rig = new Rig()
+    const allowed = /Cpus_allowed_list:\s*(\d+)/
+    const cpu = Number(allowed.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+    const pinned = closing(new (memoryAddon().Sampler)(() => undefined, { cpu }))
+    expect(pinned.warnings).toEqual([])
+    pinned.add(rig.reader, oneWord, [], 500, patientUs)
+    expect(pinned.warnings).toEqual([])
+    const statuses = readdirSync('/proc/self/task').map((task) => readFileSync(`/proc/self/task/${task}/status`, 'utf8'))
+    expect(statuses.filter((status) => /Name:\s*bd-sampler\n/.test(status)).map((status) => /Cpus_allowed_list:\s*(.*)/.exec(status)?.[1])).toEqual([String(cpu)])
+    const refused = closing(new (memoryAddon().Sampler)(() => undefined, { cpu: 1023 }))
+    refused.add(rig.reader, oneWord, [], 500, patientUs)
+    expect(refused.warnings).toEqual([expect.stringMatching(/not pinned to processor 1023/)])
+  })
+
+  it('has real-time priority, or says that it may not', () => {
+    const rig = new Rig()
+    const sampler = closing(new (memoryAddon().Sampler)(() => undefined, { realtime: true }))
+    sampler.add(rig.reader, oneWord, [], 500, patientUs)
+    const task = readdirSync('/proc/self/task').find((each) => readFileSync(`/proc/self/task/${each}/comm`, 'utf8') === 'bd-sampler\n')
+    // The 41st field is the policy, 1 for SCHED_FIFO; the name, which is the second, may hold anything but a closing parenthesis here.
+    const policy = readFileSync(`/proc/self/task/${String(task)}/stat`, 'utf8').split(') ')[1]?.split(' ')[38]
+    expect([policy, ...sampler.warnings]).toEqual(policy === '1' ? ['1'] : ['0', expect.stringMatching(/no real-time priority/)])
+  })
+
+  it.each([[{ cpu: -1 }, 'cpu'], [{ cpu: 1024 }, 'cpu'], [{ realtime: 'yes' }, 'realtime'], [7, 'options']])('refuses the options %j', (options, field) => {
+    const { Sampler: Made } = memoryAddon()
+    expectCode(() => new Made(() => undefined, options as never), 'INVALID_ARGUMENT', { field })
   })
 
   it('samples many targets by one thread, and tells each its own', async () => {

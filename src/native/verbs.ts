@@ -7,7 +7,7 @@
  * failed verbs call throws VERBS_CALL_FAILED with `call` and `errno`.
  */
 import type { AddonBase } from './addon-base.js'
-import type { SamplerCell, SamplerListener, SharedMemory } from './memory.js'
+import type { SamplerCell, SamplerListener, SamplerOptions, SharedMemory } from './memory.js'
 
 export interface GidEntry {
   readonly index: number
@@ -232,6 +232,9 @@ export interface VerbsSampler {
   remove(target: number): void
   /** Packed as in the memory target's `Sampler.state`. */
   state(target: number): Float64Array
+  /** As the memory target's. */
+  histograms(target: number): Float64Array
+  readonly warnings: readonly string[]
   close(): void
 }
 
@@ -249,5 +252,5 @@ export interface VerbsAddon extends AddonBase {
   readonly QueuePair: new (domain: ProtectionDomain, queue: CompletionQueue, options: QueuePairOptions) => QueuePair
   /** `region` is where reads go to, writes come from, and atomics leave the old value; each run has `timeoutUs`. */
   readonly WorkBatch: new (queuePair: QueuePair, region: MemoryRegion, capacity: number, timeoutUs: number) => WorkBatch
-  readonly Sampler: new (listener: SamplerListener) => VerbsSampler
+  readonly Sampler: new (listener: SamplerListener, options?: SamplerOptions) => VerbsSampler
 }

@@ -3,7 +3,9 @@
  * anything is asked for, and what is damaged is counted and skipped, never at the cost of its neighbours.
  */
 import { BackdoorsError } from '../errors.js'
+import { readInto } from '../fabric/bulk-reads.js'
 import type { MemoryRange, RemoteMemory } from '../fabric/remote-memory.js'
+import { allocateBulk } from '../native/bulk-memory.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
 import { isWithin } from './control.js'
 import { decodeDirectoryEntry, type DirectoryEntry } from './directory.js'
@@ -12,7 +14,8 @@ import { boxOffset, directoryEntry, header as headerAt, indexEntry, record, sens
 import { boxSeed } from './seed.js'
 import { decodeSensor, type SensorReading } from './sensor-cell.js'
 import { decodeIndexEntry, type SessionIndexEntry, type Slot } from './session-index.js'
-import { decodeRecord, recordLength, type SessionVersion } from './session-record.js'
+import { RecordDecoder, recordLength, type SessionVersion } from './session-record.js'
+import { viewOf } from './text.js'
 
 /** @throws BackdoorsError REGION_CORRUPT, LAYOUT_UNSUPPORTED, REGION_TRUNCATED, and what reading throws */
 export async function readHeader(memory: RemoteMemory): Promise<RegionHeader> {
@@ -78,6 +81,10 @@ export interface Extraction {
 /** Bytes asked for at a time; bounds the memory an extraction takes, and still fills a wire. */
 const batchBytes = 8 << 20
 const indexChunkEntries = 32768
+/** Of memory for what is read, allocated at a time: sessions are views into it until they are adopted. */
+const arenaBytes = 32 << 20
+/** Ranges of such lengths lie in the memory that a fabric reads them into as they do in ours, and need no second copy. */
+const lengthUnit = 8
 
 /**
  * Bytes that may still be asked for. Versions do not overlap, so honest ones never add up to more than the heap;
@@ -87,9 +94,9 @@ interface Budget {
   bytes: number
 }
 
-interface Wanted {
+/** A range of its own: there are many, and each object less is one less to collect. */
+interface Wanted extends MemoryRange {
   readonly entry: SessionIndexEntry
-  readonly range: MemoryRange
   /** Position among the entry's slots, the current one being 0. */
   readonly slot: number
 }
@@ -107,7 +114,10 @@ export async function readSessions(memory: RemoteMemory, header: RegionHeader, b
 }
 
 class SessionReader {
-  readonly #newest = new Map<string, { version: SessionVersion; stale: boolean }>()
+  /** By store, then by id. */
+  readonly #newest = new Map<string, Map<string, SessionVersion>>()
+  /** Those of `#newest` that are not their entry's newest. */
+  readonly #stale = new Set<SessionVersion>()
   readonly #found = new Set<SessionIndexEntry>()
   readonly #heapStart: number
   readonly #indexStart: number
@@ -117,6 +127,8 @@ class SessionReader {
   #bytes = 0
   readonly #certain: Budget
   readonly #doubtful: Budget
+  /** What is left of the memory allocated last. */
+  #arena = new Uint8Array(0)
 
   constructor(
     private readonly memory: RemoteMemory,
@@ -140,9 +152,10 @@ class SessionReader {
       const index = await this.memory.read(this.#indexStart + first * indexEntry.bytes, count * indexEntry.bytes)
       this.#reads++
       this.#bytes += index.length
+      const view = viewOf(index)
       const entries: SessionIndexEntry[] = []
       for (let position = 0; position < count; position++) {
-        const entry = decodeIndexEntry(index, position, this.#seed, heapBytes)
+        const entry = decodeIndexEntry(index, position, this.#seed, heapBytes, view)
         if (entry.state === 'live' || entry.state === 'doubtful') entries.push(entry)
       }
       await this.#readEntries(entries)
@@ -150,13 +163,16 @@ class SessionReader {
   }
 
   result(): Extraction {
-    const found = [...this.#newest.values()]
+    const found = [...this.#newest.values()].flatMap((ids) => [...ids.values()])
     // The dead node's own clock, as far as checked bytes tell it: no session expires too early by it.
-    const nowMs = found.reduce((latest, { version }) => Math.max(latest, version.committedAtMs), 0)
+    const nowMs = found.reduce((latest, { committedAtMs }) => Math.max(latest, committedAtMs), 0)
     const sessions: ExtractedSession[] = []
-    for (const { version, stale } of found) {
+    for (const version of found) {
       const remainingMs = version.ttlMs === 0 ? 0 : version.committedAtMs + version.ttlMs - nowMs
-      if (version.ttlMs === 0 || remainingMs > 0) sessions.push({ ...version, remainingMs, stale })
+      if (version.ttlMs !== 0 && remainingMs <= 0) continue
+      const { store, id, sequence, schemaVersion, committedAtMs, ttlMs, origin, payload } = version
+      // Member by member: a spread of so many takes several times as long.
+      sessions.push({ store, id, sequence, schemaVersion, committedAtMs, ttlMs, origin, payload, remainingMs, stale: this.#stale.has(version) })
     }
     return { sessions, expired: found.length - sessions.length, corrupt: this.#corrupt, reads: this.#reads, bytes: this.#bytes }
   }
@@ -172,14 +188,15 @@ class SessionReader {
   }
 
   #want(entry: SessionIndexEntry, slot: number, length: number): Wanted {
-    return { entry, slot, range: { offset: this.#heapStart + (entry.slots[slot] as Slot).offset, length } }
+    const { offset, bytes } = entry.slots[slot] as Slot
+    return { entry, slot, offset: this.#heapStart + offset, length: Math.min(Math.ceil(length / lengthUnit) * lengthUnit, bytes) }
   }
 
   /** Reads the headers in all slots of these entries. @returns the records that they tell of, as long as they say */
   async #measure(entries: readonly SessionIndexEntry[]): Promise<Wanted[]> {
     const headers = entries.flatMap((entry) => entry.slots.map((_, slot) => this.#want(entry, slot, record.headerBytes)))
     if (headers.length === 0) return []
-    const blocks = await this.memory.readMany(headers.map(({ range }) => range))
+    const blocks = await this.memory.readMany(headers)
     this.#reads += headers.length
     this.#bytes += headers.length * record.headerBytes
     return headers.flatMap(({ entry, slot }, i) => {
@@ -191,35 +208,47 @@ class SessionReader {
   /** Reads and decodes in batches. @returns those that held no valid version, or were beyond the budget */
   async #readWanted(wanted: readonly Wanted[], budget: Budget): Promise<Wanted[]> {
     const failed: Wanted[] = []
+    let left = Math.min(budget.bytes, wanted.reduce((sum, { length }) => sum + length, 0))
     let batch: Wanted[] = []
     let bytes = 0
     for (const want of wanted) {
-      if (budget.bytes < want.range.length) {
+      if (budget.bytes < want.length) {
         failed.push(want)
         continue
       }
-      budget.bytes -= want.range.length
+      budget.bytes -= want.length
       batch.push(want)
-      bytes += want.range.length
+      bytes += want.length
       if (bytes < batchBytes) continue
-      await this.#readBatch(batch, failed)
+      await this.#readBatch(batch, this.#take(bytes, left), failed)
+      left -= bytes
       batch = []
       bytes = 0
     }
-    if (batch.length > 0) await this.#readBatch(batch, failed)
+    if (batch.length > 0) await this.#readBatch(batch, this.#take(bytes, left), failed)
     return failed
   }
 
-  async #readBatch(batch: readonly Wanted[], failed: Wanted[]): Promise<void> {
-    const blocks = await this.memory.readMany(batch.map(({ range }) => range))
+  async #readBatch(batch: readonly Wanted[], target: Uint8Array, failed: Wanted[]): Promise<void> {
+    await readInto(this.memory, batch, target)
     this.#reads += batch.length
-    for (const [i, want] of batch.entries()) {
-      const block = blocks[i] as Uint8Array
-      this.#bytes += block.length
-      const version = decodeRecord(block, this.#seed, this.safeguards.crc)
+    this.#bytes += target.length
+    const decoder = new RecordDecoder(target, this.#seed, this.safeguards.crc)
+    let start = 0
+    for (const want of batch) {
+      const version = decoder.decode(start, want.length)
+      start += want.length
       if (version && this.#isExpected(want, version)) this.#keep(want, version)
       else failed.push(want)
     }
+  }
+
+  /** @param left so many bytes will be taken yet, these among them */
+  #take(bytes: number, left: number): Uint8Array {
+    if (this.#arena.length < bytes) this.#arena = allocateBulk(Math.max(bytes, Math.min(left, arenaBytes)))
+    const taken = this.#arena.subarray(0, bytes)
+    this.#arena = this.#arena.subarray(bytes)
+    return taken
   }
 
   /** Is it within the bound, and does a certain entry's current slot hold the very version that the entry names? */
@@ -230,9 +259,11 @@ class SessionReader {
 
   #keep({ entry, slot }: Wanted, version: SessionVersion): void {
     this.#found.add(entry)
-    const key = `${version.store}\0${version.id}`
-    const known = this.#newest.get(key)
-    if (known && known.version.sequence >= version.sequence) return
-    this.#newest.set(key, { version, stale: entry.state === 'live' && slot !== 0 })
+    let ids = this.#newest.get(version.store)
+    if (ids === undefined) this.#newest.set(version.store, (ids = new Map<string, SessionVersion>()))
+    const known = ids.get(version.id)
+    if (known && known.sequence >= version.sequence) return
+    ids.set(version.id, version)
+    if (entry.state === 'live' && slot !== 0) this.#stale.add(version)
   }
 }

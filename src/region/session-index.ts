@@ -30,28 +30,34 @@ export interface SessionIndexEntry {
 const free: SessionIndexEntry = { slots: [], recordBytes: 0, sequence: 0, state: 'free' }
 const deleted: SessionIndexEntry = { slots: [], recordBytes: 0, sequence: 0, state: 'deleted' }
 
-function slotAt(view: DataView, position: number, heapBytes: number): NamedSlot | undefined {
-  const offset = view.getUint32(position, true) * slotUnitBytes
-  const bytes = view.getUint32(position + 4, true) * slotUnitBytes
+function slotAt(view: DataView, entry: number, position: number, heapBytes: number): NamedSlot | undefined {
+  const offset = view.getUint32(entry + position, true) * slotUnitBytes
+  const bytes = view.getUint32(entry + position + 4, true) * slotUnitBytes
   return bytes > 0 && offset + bytes <= heapBytes ? { offset, bytes, isB: position === at.slotB } : undefined
 }
 
-/** Decodes the 32 bytes of entry `position` of an index. Offsets are checked against the heap. */
-export function decodeIndexEntry(index: Uint8Array, position: number, seed: number, heapBytes: number): SessionIndexEntry {
+function slotsOf(current: NamedSlot | undefined, other: NamedSlot | undefined): NamedSlot[] {
+  if (current === undefined) return other === undefined ? [] : [other]
+  return other === undefined ? [current] : [current, other]
+}
+
+/**
+ * Decodes the 32 bytes of entry `position` of an index. Offsets are checked against the heap.
+ * @param view of the index: who decodes many entries makes one for all
+ */
+export function decodeIndexEntry(index: Uint8Array, position: number, seed: number, heapBytes: number, view = viewOf(index)): SessionIndexEntry {
   const start = position * at.bytes
-  const bytes = index.subarray(start, start + at.bytes)
-  const view = viewOf(bytes)
-  const flags = view.getUint32(at.flags, true)
-  const crc = view.getUint32(at.crc, true)
-  const slotA = slotAt(view, at.slotA, heapBytes)
-  const slotB = slotAt(view, at.slotB, heapBytes)
+  const flags = view.getUint32(start + at.flags, true)
+  const crc = view.getUint32(start + at.crc, true)
+  const slotA = slotAt(view, start, at.slotA, heapBytes)
+  const slotB = slotAt(view, start, at.slotB, heapBytes)
   if (flags === 0 && crc === 0 && slotA === undefined && slotB === undefined) return free
-  const slots = (flags & indexFlags.currentIsB ? [slotB, slotA] : [slotA, slotB]).filter((slot) => slot !== undefined)
-  const current = flags & indexFlags.currentIsB ? slotB : slotA
-  if ((crc | 0) !== shortCrc32c(bytes, 0, at.crc, seed)) return { slots, recordBytes: 0, sequence: 0, state: 'doubtful' }
+  const [current, other] = flags & indexFlags.currentIsB ? [slotB, slotA] : [slotA, slotB]
+  const slots = slotsOf(current, other)
+  if ((crc | 0) !== shortCrc32c(index, start, at.crc, seed)) return { slots, recordBytes: 0, sequence: 0, state: 'doubtful' }
   if (flags & indexFlags.deleted) return deleted
-  const recordBytes = view.getUint32(at.recordBytes, true)
+  const recordBytes = view.getUint32(start + at.recordBytes, true)
   const possible = current !== undefined && recordBytes >= record.headerBytes && recordBytes <= current.bytes
   if (!possible) return { slots, recordBytes: 0, sequence: 0, state: 'doubtful' }
-  return { slots, recordBytes, sequence: view.getUint32(at.sequence, true), state: 'live' }
+  return { slots, recordBytes, sequence: view.getUint32(start + at.sequence, true), state: 'live' }
 }

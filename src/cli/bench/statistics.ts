@@ -47,6 +47,22 @@ export function distributionOf(ascending: Float64Array, scale = 1): Distribution
   }
 }
 
+/** Of a mean, with the bounds that hold it with 95% confidence. */
+export interface Interval {
+  readonly mean: number
+  readonly low: number
+  readonly high: number
+}
+
+const resamples = 10_000
+
+/** The percentile bootstrap (Efron 1979): means of samples drawn from the samples, with replacement. */
+export function bootstrapInterval(samples: readonly number[], random: { integer(low: number, high: number): number }): Interval {
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
+  const means = Float64Array.from({ length: resamples }, () => mean(samples.map(() => samples[random.integer(0, samples.length - 1)] as number))).sort()
+  return { mean: mean(samples), low: quantile(means, 0.025), high: quantile(means, 0.975) }
+}
+
 /** perftest leaves out the two largest samples (`LAT_MEASURE_TAIL`), whatever they were. */
 const measureTail = 2
 

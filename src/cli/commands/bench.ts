@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander'
 import { existsSync } from 'node:fs'
 import { registerReadLatency } from '../bench/register.js'
+import { registerWatching } from '../bench/register-watching.js'
 import type { Output } from '../output.js'
 import { table } from '../table.js'
 
@@ -19,6 +20,7 @@ export function registerBench(program: Command, output: Output): void {
   const bench = program.command('bench').description('how fast it is on this machine').addHelpText('after', '\nExamples:\n  backdoors bench commit\n  backdoors bench read-latency')
   registerReadLatency(bench, output)
   registerCommit(bench, output)
+  registerWatching(bench, output)
 }
 
 function registerCommit(bench: Command, output: Output): void {

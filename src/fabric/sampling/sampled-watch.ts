@@ -1,6 +1,7 @@
 /** A watch by a native sampler. */
-import { samplerCellFields, samplerHeadFields } from '../../native/memory.js'
-import type { CellState, Watch, WatchEvent, WatchPlan, WatchState } from '../remote-memory.js'
+import { histogramBuckets, samplerCellFields, samplerHeadFields } from '../../native/memory.js'
+import { Histogram } from '../histogram.js'
+import type { CellState, Watch, WatchEvent, WatchHistograms, WatchPlan, WatchState } from '../remote-memory.js'
 import type { SampledPlan, SharedSampler } from './shared-sampler.js'
 
 export interface WatchSource<Source extends readonly unknown[]> {
@@ -11,6 +12,8 @@ export interface WatchSource<Source extends readonly unknown[]> {
   closed(watch: Watch): void
 }
 
+const noHistograms = unpackHistograms(new Float64Array(3 * histogramBuckets))
+
 const before: WatchState = {
   cells: [],
   reachable: true,
@@ -19,6 +22,7 @@ const before: WatchState = {
   maxLatenessUs: 0,
   lastRoundTripUs: 0,
   meanRoundTripUs: 0,
+  histograms: noHistograms,
 }
 
 export class SampledWatch<Source extends readonly unknown[]> implements Watch {
@@ -37,7 +41,8 @@ export class SampledWatch<Source extends readonly unknown[]> implements Watch {
 
   get state(): WatchState {
     const packed = this.#source.sampler.state(this.#target)
-    if (packed !== undefined) this.#last = unpackState(packed)
+    const counts = this.#source.sampler.histograms(this.#target)
+    if (packed !== undefined && counts !== undefined) this.#last = unpackState(packed, unpackHistograms(counts))
     return this.#last
   }
 
@@ -60,12 +65,17 @@ export class SampledWatch<Source extends readonly unknown[]> implements Watch {
   }
 }
 
-function unpackState(packed: Float64Array): WatchState {
+function unpackState(packed: Float64Array, histograms: WatchHistograms): WatchState {
   const [reachable = 0, rounds = 0, failedRounds = 0, maxLatenessUs = 0, lastRoundTripUs = 0, meanRoundTripUs = 0] = packed
   const cells: CellState[] = []
   for (let at = samplerHeadFields; at < packed.length; at += samplerCellFields) {
     const [counter = 0, pending = 0, ageUs = 0, stalled = 0] = packed.subarray(at, at + samplerCellFields)
     cells.push({ counter, pending, ageUs, stalled: stalled !== 0 })
   }
-  return { cells, reachable: reachable !== 0, rounds, failedRounds, maxLatenessUs, lastRoundTripUs, meanRoundTripUs }
+  return { cells, reachable: reachable !== 0, rounds, failedRounds, maxLatenessUs, lastRoundTripUs, meanRoundTripUs, histograms }
+}
+
+function unpackHistograms(counts: Float64Array): WatchHistograms {
+  const part = (index: number): Histogram => new Histogram(counts.subarray(index * histogramBuckets, (index + 1) * histogramBuckets))
+  return { roundTrips: part(0), lateness: part(1), ages: part(2) }
 }

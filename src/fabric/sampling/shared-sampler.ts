@@ -1,5 +1,5 @@
 /** One native sampler thread for many watches, of either target of the addon: it hands each watch its own events. */
-import { type SamplerCell, samplerEventFields, samplerEventKinds, type SamplerListener } from '../../native/memory.js'
+import { type SamplerCell, samplerEventFields, samplerEventKinds, type SamplerListener, type SamplerOptions } from '../../native/memory.js'
 import type { WatchEvent } from '../remote-memory.js'
 
 /** What the samplers of both targets have in common. `Source` are the arguments that say what to read. */
@@ -8,6 +8,8 @@ export interface NativeSampler<Source extends readonly unknown[]> {
   update(target: number, ...plan: [...source: Source, cells: readonly SamplerCell[], intervalUs: number, unreachableAfterUs: number]): void
   remove(target: number): void
   state(target: number): Float64Array
+  histograms(target: number): Float64Array
+  readonly warnings: readonly string[]
   close(): void
 }
 
@@ -19,16 +21,24 @@ export interface SampledPlan<Source extends readonly unknown[]> {
   readonly unreachableAfterUs: number
 }
 
+/** How the thread runs, and who is told, in words fit for a log, what of that was not permitted. */
+export interface SamplerSettings extends SamplerOptions {
+  readonly onWarning?: (warning: string) => void
+}
+
 type Deliver = (event: WatchEvent) => void
 
 /** The thread is started by the first watch. While there are watches, it keeps the process alive. */
 export class SharedSampler<Source extends readonly unknown[]> {
   readonly #make: (listener: SamplerListener) => NativeSampler<Source>
+  readonly #onWarning: ((warning: string) => void) | undefined
   #native: NativeSampler<Source> | undefined
+  #hasWarned = false
   readonly #targets = new Map<number, Deliver>()
 
-  constructor(make: (listener: SamplerListener) => NativeSampler<Source>) {
+  constructor(make: (listener: SamplerListener) => NativeSampler<Source>, { onWarning }: SamplerSettings = {}) {
     this.#make = make
+    this.#onWarning = onWarning
   }
 
   /** Samples from now on. @returns the target's number */
@@ -38,6 +48,8 @@ export class SharedSampler<Source extends readonly unknown[]> {
     })
     const target = this.#native.add(...source, cells, intervalUs, unreachableAfterUs)
     this.#targets.set(target, deliver)
+    if (!this.#hasWarned) for (const warning of this.#native.warnings) this.#onWarning?.(warning)
+    this.#hasWarned = true
     return target
   }
 
@@ -53,6 +65,11 @@ export class SharedSampler<Source extends readonly unknown[]> {
   /** Packed, as the native sampler gives it. Undefined where the target has been removed. */
   state(target: number): Float64Array | undefined {
     return this.#targets.has(target) ? this.#native?.state(target) : undefined
+  }
+
+  /** Packed, as the native sampler gives them. Undefined where the target has been removed. */
+  histograms(target: number): Float64Array | undefined {
+    return this.#targets.has(target) ? this.#native?.histograms(target) : undefined
   }
 
   /** Idempotent. Its watches tell nothing more; one that comes later starts a new thread. */

@@ -138,6 +138,32 @@ describe('ShmMemory', () => {
     watch.close()
   })
 
+  it('tells how long reads took, how late they were and how near to stalling the counter came, also once it is closed', async () => {
+    const watch = fixture.memory.watch({ cells: [{ counterOffset: 8_192, deadlineUs: 3_600_000_000 }], intervalUs: 300, unreachableAfterUs: 3_600_000_000 }, () => undefined)
+    let beats = 0
+    const words = new Uint32Array(fixture.bytes.buffer)
+    await waitUntil(fixture, '20 movements', () => {
+      words[2_048] = ++beats
+      return (watch.state.histograms?.ages.total ?? 0) >= 20
+    })
+    watch.close()
+    const { histograms, rounds } = watch.state
+    // They are read without a lock, after the rounds.
+    expect(histograms?.lateness.total).toBeGreaterThanOrEqual(rounds)
+    expect(histograms?.roundTrips.total).toBeGreaterThanOrEqual(rounds)
+    expect(histograms?.ages.total).toBeLessThanOrEqual(beats)
+    expect(histograms?.roundTrips.quantileUs(0.5)).toBeLessThanOrEqual(histograms?.roundTrips.quantileUs(0.99) ?? NaN)
+  })
+
+  it('tells once, where its thread may not run as it should', async () => {
+    const warnings: string[] = []
+    const sampler = createShmSampler({ cpu: 1023, onWarning: (warning) => warnings.push(warning) })
+    const memory = fixture.open({ sampler })
+    for (let i = 0; i < 2; i++) memory.watch({ cells: [], intervalUs: 500, unreachableAfterUs: 3_600_000_000 }, () => undefined)
+    expect(warnings).toEqual([expect.stringMatching(/not pinned to processor 1023/)])
+    sampler.close()
+  })
+
   it('watches for the memory alone where the plan has no cells', async () => {
     const events: WatchEvent[] = []
     const watch = fixture.memory.watch({ cells: [], intervalUs: 500, unreachableAfterUs: 5_000 }, (event) => events.push(event))

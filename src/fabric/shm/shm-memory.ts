@@ -77,6 +77,13 @@ export class ShmMemory implements RemoteMemory {
     return ranges.map((range, index) => target.subarray(positions[index], (positions[index] ?? 0) + range.length))
   }
 
+  async readInto(ranges: readonly MemoryRange[], target: Uint8Array): Promise<void> {
+    this.#checkReads('read', ranges)
+    let end = 0
+    const positions = ranges.map(({ length }) => (end += length) - length)
+    await new FileCopy(this.#source, ranges, positions, target).run()
+  }
+
   prepareRead(ranges: readonly MemoryRange[]): PreparedRead {
     this.#checkReads('prepare to read', ranges)
     return new ShmPreparedRead(this.#source, ranges)

@@ -2,7 +2,7 @@
 import { BackdoorsError } from '../../errors.js'
 import { verbsAddon } from '../../native/load.js'
 import type { Context, DeviceAttributes, DeviceEvent, PortAttributes, ProtectionDomain, WorkBatch } from '../../native/verbs.js'
-import { SharedSampler } from '../sampling/shared-sampler.js'
+import { type SamplerSettings, SharedSampler } from '../sampling/shared-sampler.js'
 import { chooseGid, gidAt, type GidChoice } from './gid-choice.js'
 
 export interface VerbsDeviceOptions {
@@ -14,6 +14,8 @@ export interface VerbsDeviceOptions {
   readonly gidIndex?: number
   /** Told of the device's asynchronous events. */
   readonly onEvent?: (event: DeviceEvent) => void
+  /** How the sampler's thread runs. */
+  readonly sampler?: SamplerSettings
 }
 
 const isActive = ({ state }: PortAttributes): boolean => state === 'PORT_ACTIVE'
@@ -50,15 +52,16 @@ export class VerbsDevice {
   readonly context: Context
   readonly domain: ProtectionDomain
   /** The thread that samples for all watches on this device; started by the first. */
-  readonly sampler = new SharedSampler<readonly [batch: WorkBatch]>((listener) => new (verbsAddon().Sampler)(listener))
+  readonly sampler: SharedSampler<readonly [batch: WorkBatch]>
 
   private constructor(
     readonly attributes: DeviceAttributes,
     readonly port: PortAttributes,
     readonly gid: GidChoice,
-    onEvent: VerbsDeviceOptions['onEvent'],
+    { onEvent, sampler = {} }: VerbsDeviceOptions,
   ) {
     const verbs = verbsAddon()
+    this.sampler = new SharedSampler((listener) => new verbs.Sampler(listener, sampler), sampler)
     this.context = new verbs.Context(attributes.name, onEvent)
     this.domain = new verbs.ProtectionDomain(this.context)
   }
@@ -69,7 +72,7 @@ export class VerbsDevice {
     const port = findPort(attributes, options.port)
     const { name } = attributes
     const gid = options.gidIndex === undefined ? chooseGid(name, port) : gidAt(name, port, options.gidIndex)
-    return new VerbsDevice(attributes, port, gid, options.onEvent)
+    return new VerbsDevice(attributes, port, gid, options)
   }
 
   get name(): string {

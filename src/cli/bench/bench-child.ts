@@ -1,0 +1,73 @@
+/**
+ * The processes that a benchmark needs beside its own: one script, in the parts of
+ *
+ *     host FILE BEAT_US     a watched host: beats the counter at the start of FILE by a native thread
+ *     server FILE BEAT_US   the same, and an HTTP server, which beats the counter at 64 for each request; it says its port
+ *     spin                  a busy processor
+ *     sweep MIB             busy memory: writes over so much of it, again and again
+ *
+ * It says "ready" as soon as it does its part, and ends when its standard input does: with whoever started it.
+ */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { memoryAddon } from '../../native/load.js'
+
+const [part, ...args] = process.argv.slice(2)
+
+/** In one turn of the event loop; then it is seen whether the parent has gone. */
+const busyMs = 20
+
+function ready(more = ''): void {
+  process.stdout.write(`ready ${more}\n`)
+}
+
+function beat(path: string, intervalUs: number): ArrayBuffer {
+  const { SharedMemory, BeatThread } = memoryAddon()
+  const memory = new SharedMemory({ path })
+  new BeatThread({ memory, counterOffset: 0, fenceOffset: 8, fenceLimit: 0, intervalUs })
+  return memory.buffer
+}
+
+function serve(words: Uint32Array): void {
+  const body = Buffer.from(JSON.stringify({ items: Array.from({ length: 20 }, (_, i) => ({ sku: `sku-${i}`, cents: 499 + i })) }))
+  const server = createServer((_, response) => {
+    words[16] = ((words[16] as number) + 1) >>> 0
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
+  })
+  server.listen(0, '127.0.0.1', () => ready(String((server.address() as AddressInfo).port)))
+}
+
+/** Runs `work` for ever, in turns. */
+function keepBusy(work: () => void): void {
+  const turn = (): void => {
+    const untilMs = performance.now() + busyMs
+    while (performance.now() < untilMs) work()
+    setImmediate(turn)
+  }
+  setImmediate(turn)
+  ready()
+}
+
+process.stdin.resume().once('end', () => process.exit(0)).once('error', () => process.exit(0))
+
+switch (part) {
+  case 'host':
+    beat(args[0] as string, Number(args[1]))
+    ready()
+    break
+  case 'server':
+    serve(new Uint32Array(beat(args[0] as string, Number(args[1]))))
+    break
+  case 'spin':
+    keepBusy(() => void Math.sqrt(performance.now()))
+    break
+  case 'sweep': {
+    const bytes = new Uint8Array(Number(args[0]) * 2 ** 20)
+    let turn = 0
+    keepBusy(() => bytes.fill(turn++ & 0xff))
+    break
+  }
+  default:
+    process.stderr.write(`there is no part ${part ?? ''}\n`)
+    process.exit(2)
+}

@@ -1,0 +1,130 @@
+/** How long it takes until a dead process is known to be dead. */
+import { join } from 'node:path'
+import { setTimeout as sleepMs } from 'node:timers/promises'
+import type { Histogram } from '../../fabric/histogram.js'
+import type { Watch, WatchEvent } from '../../fabric/remote-memory.js'
+import { memoryAddon } from '../../native/load.js'
+import { BenchChild } from './children.js'
+import { distributionOf, sorted, type Distribution } from './statistics.js'
+import { beatIntervalUs, roundsMore, until, WatchedFile, withFolder } from './watched-file.js'
+
+export interface DetectSetting {
+  readonly deadlineUs: number
+  readonly intervalUs: number
+}
+
+export interface DetectRow extends DetectSetting {
+  /** From the return of `kill` to the read that condemned the process, in microseconds. */
+  readonly verdictUs: Distribution
+  /** The same until the event loop heard of it. */
+  readonly heardUs: Distribution
+  /** What was taken for dead before it was killed; such trials are not among the others. */
+  readonly tooEarly: number
+  /** How long the calls of `kill` took: the process died at some moment of that time. */
+  readonly killUs: Distribution
+  /** Whose call of `kill` took longer than half a deadline: nobody knows when the process died. They are not among the others either. */
+  readonly unclear: number
+  /** Of the sampling meanwhile; a histogram's bound, a quarter too high at most. */
+  readonly roundTripP99Us: number
+  readonly latenessP99Us: number
+  readonly goalP50Us: number
+  readonly goalP99Us: number
+}
+
+export interface DetectResult {
+  readonly row: DetectRow
+  /** Of every trial, in ascending order, from the kill to the verdict, in microseconds. */
+  readonly verdictsUs: Float64Array
+}
+
+export const defaultDetectSettings: readonly DetectSetting[] = [
+  { deadlineUs: 1000, intervalUs: 100 },
+  { deadlineUs: 2000, intervalUs: 200 },
+  { deadlineUs: 5000, intervalUs: 500 },
+  { deadlineUs: 20_000, intervalUs: 1000 },
+]
+
+/** The host has beaten for so long before it is killed, in milliseconds: longer than its start disturbs the machine. */
+const settleMs = 20
+
+interface Trial {
+  readonly verdictUs: number
+  readonly heardUs: number
+  readonly killUs: number
+}
+
+/** One setting, in so many trials. Each has a process of its own, which beats the same counter. */
+export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, trials: number): Promise<DetectResult> {
+  return withFolder(async (folder) => {
+    const file = new WatchedFile(join(folder, 'host'))
+    const listeners = new Set<(event: WatchEvent, heardUs: number) => void>()
+    const addon = memoryAddon()
+    let watch: Watch | undefined
+    try {
+      const done: Trial[] = []
+      const missed = { tooEarly: 0, unclear: 0 }
+      watch = file.memory.watch({ cells: [{ counterOffset: 0, deadlineUs }], intervalUs, unreachableAfterUs: 60e6 }, (event) => {
+        const heardUs = addon.monotonicUs()
+        for (const listener of listeners) listener(event, heardUs)
+      })
+      for (let i = 0; i < trials; i++) {
+        const last = await startHost(file, deadlineUs)
+        const trial = await kill(last, watch, listeners, { deadlineUs, intervalUs }).finally(() => last.end())
+        if (typeof trial === 'string') missed[trial]++
+        else done.push(trial)
+      }
+      const { roundTrips, lateness } = watch.state.histograms ?? {}
+      const row = rowOf({ deadlineUs, intervalUs }, done, missed, roundTrips, lateness)
+      return { row, verdictsUs: sorted(Float64Array.from(done, ({ verdictUs }) => verdictUs)) }
+    } finally {
+      watch?.close()
+      await file.close()
+    }
+  })
+}
+
+async function startHost(file: WatchedFile, deadlineUs: number): Promise<BenchChild> {
+  return (await BenchChild.start('host', file.path, beatIntervalUs(deadlineUs))).child
+}
+
+/** @returns why it tells nothing, where it does not: the host was taken for dead while it lived, or its death took too long */
+async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: WatchEvent, heardUs: number) => void>, { deadlineUs, intervalUs }: DetectSetting): Promise<Trial | 'tooEarly' | 'unclear'> {
+  const before = watch.state.cells[0]?.counter
+  await until('a beat', () => watch.state.cells[0]?.counter !== before && watch.state.cells[0]?.stalled === false)
+  await sleepMs(settleMs)
+  await roundsMore(watch, 2)
+  let heard: (verdict: { atUs: number; heardUs: number }) => void = () => undefined
+  const verdict = new Promise<{ atUs: number; heardUs: number }>((resolve) => (heard = resolve))
+  const listener = (event: WatchEvent, heardUs: number): void => {
+    if (event.kind === 'stalled') heard({ atUs: event.atUs, heardUs })
+  }
+  listeners.add(listener)
+  try {
+    // At any moment between two reads.
+    spin(Math.random() * intervalUs)
+    if (watch.state.cells[0]?.stalled !== false) return 'tooEarly'
+    const { calledUs, returnedUs } = host.kill()
+    const { atUs, heardUs } = await verdict
+    if (atUs < calledUs) return 'tooEarly'
+    const killUs = returnedUs - calledUs
+    return killUs > deadlineUs / 2 ? 'unclear' : { verdictUs: atUs - returnedUs, heardUs: heardUs - returnedUs, killUs }
+  } finally {
+    listeners.delete(listener)
+  }
+}
+
+function spin(us: number): void {
+  const addon = memoryAddon()
+  const untilUs = addon.monotonicUs() + us
+  while (addon.monotonicUs() < untilUs);
+}
+
+function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], missed: Pick<DetectRow, 'tooEarly' | 'unclear'>, roundTrips: Histogram | undefined, lateness: Histogram | undefined): DetectRow {
+  const of = (pick: (trial: Trial) => number): Distribution => distributionOf(sorted(Float64Array.from(trials, pick)))
+  const roundTripP99Us = roundTrips?.quantileUs(0.99) ?? NaN
+  const latenessP99Us = lateness?.quantileUs(0.99) ?? NaN
+  return {
+    deadlineUs, intervalUs, verdictUs: of(({ verdictUs }) => verdictUs), heardUs: of(({ heardUs }) => heardUs), killUs: of(({ killUs }) => killUs), ...missed, roundTripP99Us, latenessP99Us,
+    goalP50Us: deadlineUs + intervalUs, goalP99Us: deadlineUs + 2 * intervalUs + roundTripP99Us + latenessP99Us,
+  }
+}
