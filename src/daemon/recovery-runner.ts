@@ -5,9 +5,9 @@ import type { RegionHeader } from '../region/header.js'
 import { adoptInto } from '../recovery/adopter.js'
 import { recover, type RecoveryReport, type RecoveryTarget } from '../recovery/recover.js'
 import { safeguardsWithout } from '../safeguards.js'
-import { monotonicMs } from '../native/clock.js'
 import type { OwnRegion } from './own-region.js'
 import { nodeNumber, type DaemonConfig } from './config.js'
+import { systemTime, type DaemonTime } from './daemon-time.js'
 import { runHook } from './hooks.js'
 import type { Handover } from './handover.js'
 import type { PeerLink } from './peer-fabric.js'
@@ -21,12 +21,14 @@ export interface RecoveryEvents {
 
 export class RecoveryRunner {
   readonly #config: DaemonConfig
-  readonly #own: OwnRegion
+  readonly #own: Pick<OwnRegion, 'box' | 'fenced'>
   readonly #handover: Handover
   readonly #events: RecoveryEvents
+  readonly #time: DaemonTime
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(config: DaemonConfig, own: OwnRegion, handover: Handover, events: RecoveryEvents) {
+  constructor(config: DaemonConfig, own: Pick<OwnRegion, 'box' | 'fenced'>, handover: Handover, events: RecoveryEvents, time: DaemonTime = systemTime) {
+    this.#time = time
     this.#config = config
     this.#own = own
     this.#handover = handover
@@ -58,7 +60,8 @@ export class RecoveryRunner {
         fenceExternally: () => this.#fenceExternally(peer, target),
         announce: (partial) => this.#announce(link.header, partial),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
-        nowMs: monotonicMs,
+        nowMs: () => this.#time.nowUs() / 1000,
+        pause: (ms) => this.#time.pause(ms),
         safeguards: safeguardsWithout(this.#config.canary),
       })
       this.#events.onReport(report)
