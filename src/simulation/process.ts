@@ -87,9 +87,17 @@ export class Process {
   /** Runs `action` now, or when the process runs again; not at all once it is dead. */
   whenRunning(action: () => unknown): unknown {
     if (!this.#alive) return quiet
-    if (this.running) return action()
-    this.#waiting.push(action)
-    return quiet
+    if (!this.running) {
+      this.#waiting.push(action)
+      return quiet
+    }
+    try {
+      return action()
+    } catch (error) {
+      // Whatever it was about to do after that is not done.
+      if (error instanceof ProcessDied && !this.#alive) return undefined
+      throw error
+    }
   }
 
   /** Resolves when the process runs; never once it is dead, so that what waits for it is simply no more. */

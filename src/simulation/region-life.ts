@@ -10,7 +10,7 @@ import { Beats } from './beats.js'
 import { timing } from './timing.js'
 
 /** Room for all sessions of a cluster in each box, and for servers that were fenced and start again. */
-export const geometry: RegionGeometry = { boxCount: 8, sensorsPerBox: 2, sessionsPerBox: 32, heapBytes: 32 << 10 }
+export const geometry: RegionGeometry = { boxCount: 6, sensorsPerBox: 1, sessionsPerBox: 32, heapBytes: 32 << 10 }
 export const cluster = 'simulated'
 
 /** A server, as far as verdicts on it are concerned. */

@@ -13,7 +13,7 @@ export const timing = {
   sampleEveryUs: 10 * ms,
   unreachableAfterUs: 150 * ms,
   refreshEveryUs: 100 * ms,
-  lookAfterEveryUs: 50 * ms,
+  lookAfterEveryUs: 80 * ms,
   planEveryUs: 200 * ms,
   /** How often a daemon tries to connect to a peer that it has no link to. */
   connectEveryUs: 100 * ms,
@@ -22,7 +22,7 @@ export const timing = {
   clientMessageUs: 100,
   /** A client waits so long for an answer, and so long between two requests, at most twice that. */
   clientPatienceUs: 40 * ms,
-  clientPauseUs: 15 * ms,
+  clientPauseUs: 25 * ms,
   /** What watches over a process starts it again after so long. */
   restartUs: 40 * ms,
   /** Faults begin and end between these two. */
