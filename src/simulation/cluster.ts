@@ -7,6 +7,7 @@ import type { RecoveryTarget } from '../recovery/recover.js'
 import { Client } from './client.js'
 import { nameOf, type Daemon } from './daemon.js'
 import { EvidenceCheck } from './evidence.js'
+import type { Expectations } from './expectations.js'
 import { Faults } from './faults.js'
 import { Host } from './host.js'
 import { Ledger } from './ledger.js'
@@ -41,10 +42,12 @@ export class Cluster {
   readonly #evidence: EvidenceCheck
   readonly #lives = new Map<bigint, RegionLife>()
   readonly #random: Random
+  readonly #expected: Expectations
   /** Fences that are about to be raised, by the box or node that they are for. */
   readonly #fences = new Map<string, { readonly daemon: Daemon; readonly target: RecoveryTarget }>()
 
-  constructor(scenario: Scenario) {
+  constructor(scenario: Scenario, expected: Expectations) {
+    this.#expected = expected
     const simulation = new Simulation(scenario.seed, { keepTrace: 100 })
     this.simulation = simulation
     this.#random = simulation.random('cluster')
@@ -125,6 +128,7 @@ export class Cluster {
     else this.#fences.delete(key)
     if (step === 'fenced') this.#evidence.onFenced(daemon, life, target)
     if (step === 'claimed') this.#claimed(daemon, life, target)
+    if (step === 'adopted') this.#adopted(daemon, life)
     if (step === 'announced') this.#announced(daemon, life, target)
     const hostOf = (name: string): Host => this.hosts.find((host) => host.name === name) as Host
     this.faults.onStep(step, { recoverer: hostOf(daemon.life.host), suspect: hostOf(life.host) })
@@ -132,6 +136,14 @@ export class Cluster {
 
   #claimed(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
     this.recoverers.set(claimKey(life, target.kind === 'node' ? 'node' : target.box), { daemon, life: daemon.life })
+  }
+
+  /** A recoverer is being recovered, and what it had adopted and not announced yet with it: whoever succeeds it has the same. */
+  #adopted(daemon: Daemon, life: RegionLife): void {
+    if (this.#expected.succession) return
+    for (const truth of this.ledger.sessions.values()) {
+      if (truth.home !== life && truth.home !== daemon.life && daemon.hasAdopted(truth.id, life)) truth.disputed = true
+    }
   }
 
   /** What was the failed node's is the recoverer's from now on. */

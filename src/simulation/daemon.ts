@@ -1,11 +1,13 @@
 /** A simulated daemon: all of it that is not files, sockets and timers is the product's own code. */
 import { pino } from 'pino'
+import { isBackdoorsError } from '../errors.js'
 import { quiet, type Simulation } from '../fabric/mock/simulation.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import { watchedBy } from '../monitor/watch-plan.js'
 import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
 import { decodeClaim, type RecoveryStep } from '../region/control.js'
 import type { Region } from '../region/region.js'
+import type { SessionVersion } from '../region/session-record.js'
 import { safeguardsWithout, type Canary } from '../safeguards.js'
 import type { RecoveryTarget } from '../recovery/recover.js'
 import { parseConfig, type DaemonConfig } from '../daemon/config.js'
@@ -90,17 +92,21 @@ export class Daemon {
     return this.process.running && !this.life.fenced && !this.life.lost
   }
 
-  /** Sessions that it has adopted and no server has taken yet. */
-  holds(id: string): boolean {
-    return this.box.sessions.store(storeName).sessions.has(id)
+  /** Bytes of a session that it has adopted and no server has taken yet; undefined where it has none, or a damaged one. */
+  payloadOf(id: string): Uint8Array | undefined {
+    return this.#adopted(id)?.payload
   }
 
-  /** Bytes of such a session; undefined where it has none, or a damaged one. */
-  payloadOf(id: string): Uint8Array | undefined {
+  hasAdopted(id: string, from: RegionLife): boolean {
+    return this.#adopted(id)?.origin?.incarnation === from.header.incarnation
+  }
+
+  #adopted(id: string): SessionVersion | undefined {
     try {
-      return this.box.sessions.get(this.box.sessions.store(storeName), id)?.payload
-    } catch {
-      return undefined
+      return this.box.sessions.get(this.box.sessions.store(storeName), id)
+    } catch (error) {
+      if (isBackdoorsError(error, 'RECORD_CORRUPT')) return undefined
+      throw error
     }
   }
 

@@ -1,16 +1,15 @@
 /** Runs one scenario from beginning to end, and tells whether every invariant held. */
 import { Cluster } from './cluster.js'
+import { expectations, type Expectations } from './expectations.js'
 import type { Violation } from './ledger.js'
 import type { Scenario } from './scenario.js'
-import { settlement, type Expectations, type Settlement } from './settled.js'
+import { settlement, type Settlement } from './settled.js'
 import { ms, timing } from './timing.js'
 
 /** Invariants are checked at every event; that one is broken is seen after so long, in microseconds. */
 const sliceUs = 100 * ms
 /** What is settled must stay so for as long. */
 const calmUs = 300 * ms
-
-export const expectations: Expectations = { succession: false }
 
 export interface Outcome {
   readonly scenario: Scenario
@@ -29,7 +28,7 @@ export interface Outcome {
 
 /** @param expected what the cluster must be able to do */
 export async function runScenario(scenario: Scenario, expected: Expectations = expectations): Promise<Outcome> {
-  const cluster = new Cluster(scenario)
+  const cluster = new Cluster(scenario, expected)
   const { simulation, ledger } = cluster
   const isBroken = (): boolean => ledger.violations.length > 0
   while (!isBroken() && simulation.now() < timing.healedUs) await simulation.advance(sliceUs)

@@ -48,13 +48,19 @@ export const serversPerNode = 2
 /** What can befall whoever has a part in a recovery. */
 const ofRecoverers: readonly FaultKind[] = ['kill-machine', 'stop-machine', 'stall-daemon', 'kill-daemon', 'die-adopting', 'cut-link', 'lossy-link']
 const ofSuspects: readonly FaultKind[] = ['wake', 'wake', 'kill-machine', 'cut-link', 'slow-link', 'rot']
-const ofAnybody = faultKinds.filter((kind) => kind !== 'wake' && kind !== 'die-adopting')
+/** Those that lead to recoveries come more often; what takes memory away leaves less to check. */
+const ofAnybody: readonly FaultKind[] = [
+  ...faultKinds.filter((kind) => kind !== 'wake' && kind !== 'die-adopting'),
+  'kill-server', 'hang-server', 'stop-machine', 'stop-machine',
+]
+/** The first fault is one that a recovery follows. */
+const first: readonly FaultKind[] = ['kill-server', 'hang-server', 'stop-machine', 'stop-machine']
 
 export function drawScenario(seed: number, { nodes, sessions = 12, kinds = faultKinds, canary }: ScenarioOptions = {}): Scenario {
   const random = new Random(seed).fork('scenario')
   const count = nodes ?? random.integer(3, 5)
   const faults: Fault[] = []
-  for (let left = random.integer(1, 7); left > 0; left--) {
+  for (let left = random.integer(1, 8); left > 0; left--) {
     const fault = drawFault(random, count, kinds, faults.length === 0)
     if (fault) faults.push(fault)
   }
@@ -65,8 +71,9 @@ function drawFault(random: Random, nodes: number, allowed: readonly FaultKind[],
   const atStep = !isFirst && random.chance(0.55)
   const part = atStep ? random.pick(['recoverer', 'recoverer', 'suspect', 'anybody'] as const) : 'anybody'
   const fitting = { recoverer: ofRecoverers, suspect: ofSuspects, anybody: ofAnybody }[part].filter((kind) => allowed.includes(kind))
+  const leading = isFirst ? first.filter((kind) => allowed.includes(kind)) : []
   if (fitting.length === 0) return undefined
-  const kind = random.pick(fitting)
+  const kind = random.pick(leading.length > 0 ? leading : fitting)
   const strikesServers = kind === 'kill-server' || kind === 'hang-server' || kind === 'stop-machine' || kind === 'kill-machine'
   return {
     kind,

@@ -1,15 +1,10 @@
 /** What must be true of a cluster in which nothing has gone wrong for long enough: all that can be recovered is, and everybody is watched. */
 import { decodeClaim, isBefore } from '../region/control.js'
 import { claimKey, type Cluster } from './cluster.js'
+import type { Expectations } from './expectations.js'
 import type { Host } from './host.js'
 import type { Invariant, SessionTruth } from './ledger.js'
 import type { RegionLife } from './region-life.js'
-
-/** What the cluster is expected to be able to do. */
-export interface Expectations {
-  /** A recovery whose recoverer is dead, fenced or stopped is taken over by another. Without it, such sessions are not recovered yet. */
-  readonly succession: boolean
-}
 
 export interface Debt {
   readonly invariant: Invariant
@@ -28,7 +23,7 @@ export function settlement(cluster: Cluster, expectations: Expectations, watched
   let excused = 0
   for (const truth of cluster.ledger.sessions.values()) {
     if (isServed(cluster, truth)) continue
-    if (excuseOf(cluster, truth, expectations)) excused++
+    if (isExcused(cluster, truth, expectations)) excused++
     else debts.push({ invariant: 'lost', what: `${truth.id}, of which ${truth.acknowledged} was acknowledged, is served by nobody: it is ${truth.home.host}'s, in box ${truth.box}` })
   }
   return { debts: [...debts, ...planDebts(cluster, watched)], excused }
@@ -39,15 +34,14 @@ function isServed(cluster: Cluster, { id, acknowledged }: SessionTruth): boolean
   return serving.some((server) => (server.valueOf(id) ?? 0) >= acknowledged)
 }
 
-function excuseOf(cluster: Cluster, { home, box, damaged }: SessionTruth, expectations: Expectations): boolean {
-  if (damaged || home.lost) return true
-  if (!isAbandoned(cluster, home, box, expectations)) return !isWatched(cluster, home)
-  return true
+function isExcused(cluster: Cluster, { home, box, damaged, disputed }: SessionTruth, expectations: Expectations): boolean {
+  return damaged || disputed || home.lost || isAbandoned(cluster, home, box, expectations) || !isWatched(cluster, home)
 }
 
-/** Is there anybody that could recover it: its own machine, which is up, or one that is linked to it? */
+/** Is there anybody that could recover it: its own machine, which is up, or one that is linked to its memory, which its daemon has to lend? */
 function isWatched(cluster: Cluster, home: RegionLife): boolean {
-  return cluster.hosts.some((host) => host.up && (host.life === home || host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true))
+  const isLinked = (host: Host): boolean => home.node.alive && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
+  return cluster.hosts.some((host) => host.up && (host.life === home || isLinked(host)))
 }
 
 /** Did its recoverer fail before it was done, so that another would have to go on? */
