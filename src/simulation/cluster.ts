@@ -2,7 +2,7 @@
 import { Simulation } from '../fabric/mock/simulation.js'
 import type { Random } from '../fabric/mock/random.js'
 import type { BoxVerdict, NodeVerdict } from '../monitor/verdict.js'
-import type { RecoveryStep } from '../region/control.js'
+import { decodeClaim, type RecoveryStep } from '../region/control.js'
 import type { RecoveryTarget } from '../recovery/recover.js'
 import { Client } from './client.js'
 import { nameOf, type Daemon } from './daemon.js'
@@ -135,7 +135,11 @@ export class Cluster {
   }
 
   #claimed(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
-    this.recoverers.set(claimKey(life, target.kind === 'node' ? 'node' : target.box), { daemon, life: daemon.life })
+    const each = target.kind === 'node' ? 'node' : target.box
+    const key = claimKey(life, each)
+    // One that is started anew finds its own claim, and may find that all was done by then.
+    const isOver = decodeClaim(life.words.claim(each))?.step === 'announced' && this.recoverers.has(key)
+    if (!isOver) this.recoverers.set(key, { daemon, life: daemon.life })
   }
 
   /** A recoverer is being recovered, and what it had adopted and not announced yet with it: whoever succeeds it has the same. */

@@ -1,5 +1,5 @@
 /** What must be true of a cluster in which nothing has gone wrong for long enough: all that can be recovered is, and everybody is watched. */
-import { decodeClaim, isBefore } from '../region/control.js'
+import { decodeClaim } from '../region/control.js'
 import { claimKey, type Cluster } from './cluster.js'
 import type { Expectations } from './expectations.js'
 import type { Host } from './host.js'
@@ -34,26 +34,30 @@ function isServed(cluster: Cluster, { id, acknowledged }: SessionTruth): boolean
   return serving.some((server) => (server.valueOf(id) ?? 0) >= acknowledged)
 }
 
-function isExcused(cluster: Cluster, { home, box, damaged, disputed }: SessionTruth, expectations: Expectations): boolean {
-  return damaged || disputed || home.lost || isAbandoned(cluster, home, box, expectations) || !isWatched(cluster, home)
-}
-
-/** Is there anybody that could recover it: its own machine, which is up, or one that is linked to its memory, which its daemon has to lend? */
-function isWatched(cluster: Cluster, home: RegionLife): boolean {
-  const isLinked = (host: Host): boolean => home.node.alive && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
-  return cluster.hosts.some((host) => host.up && (host.life === home || isLinked(host)))
-}
-
-/** Did its recoverer fail before it was done, so that another would have to go on? */
-function isAbandoned(cluster: Cluster, home: RegionLife, box: number, { succession }: Expectations): boolean {
+function isExcused(cluster: Cluster, { home, box, damaged, disputed }: SessionTruth, { succession }: Expectations): boolean {
+  if (damaged || disputed || isOutOfReach(cluster, home, box)) return true
   return ([box, 'node'] as const).some((each) => {
     const claim = decodeClaim(home.words.claim(each))
     const recoverer = cluster.recoverers.get(claimKey(home, each))
     if (claim === undefined) return false
-    // What was announced was the recoverer's own by then, and is lost with it.
-    if (!isBefore(claim.step, 'announced')) return recoverer?.life.lost === true
+    // What was announced was the recoverer's own by then, though nobody here has been told so, and is lost with it.
+    if (claim.step === 'announced') return recoverer !== undefined && isOutOfReach(cluster, recoverer.life, 0)
     return !succession && recoverer?.daemon.active !== true
   })
+}
+
+/** Is its memory gone, or nobody there who could recover from it: one that is up, and linked to it while its daemon lends it? */
+function isOutOfReach(cluster: Cluster, home: RegionLife, box: number): boolean {
+  if (home.lost) return true
+  const isLinked = (host: Host): boolean => home.node.alive && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
+  return !cluster.hosts.some((host) => host.up && (host.life === home ? canServe(host, box) : isLinked(host)))
+}
+
+/** Can it bring what is in this box back by itself? Not where the server hangs, or has been fenced. */
+function canServe({ life, servers }: Host, box: number): boolean {
+  if (box === 0) return true
+  const owner = [...servers.values()].find((server) => server.life === life && server.box === box && server.alive)
+  return owner ? owner.process.running && !life.isFenced(box, owner.generation) : life.words.fence(box) === 0
 }
 
 /** Each node that is up has as many watchers that are up as were asked for, or as there are. */

@@ -9,7 +9,7 @@ export interface Shrunk {
 }
 
 /** @param run a scenario; gives the same outcome for the same one */
-export async function shrink(failed: Outcome, run: (scenario: Scenario) => Promise<Outcome>, maxRuns = 300): Promise<Shrunk> {
+export async function shrink(failed: Outcome, run: (scenario: Scenario) => Promise<Outcome>, maxRuns = 100): Promise<Shrunk> {
   const broken = failed.violations[0]?.invariant
   if (broken === undefined) return { outcome: failed, runs: 0 }
   let best = failed

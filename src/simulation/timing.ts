@@ -30,5 +30,5 @@ export const timing = {
   lastFaultUs: 1300 * ms,
   healedUs: 1600 * ms,
   /** Whatever has not been recovered by then is lost: retries double from a second on, and a peer that never came has ten. */
-  limitUs: 40_000 * ms,
+  limitUs: 25_000 * ms,
 } as const
