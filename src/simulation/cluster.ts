@@ -139,7 +139,13 @@ export class Cluster {
     const key = claimKey(life, each)
     // One that is started anew finds its own claim, and may find that all was done by then.
     const isOver = decodeClaim(life.words.claim(each))?.step === 'announced' && this.recoverers.has(key)
-    if (!isOver) this.recoverers.set(key, { daemon, life: daemon.life })
+    if (isOver) return
+    // Started anew with another memory, it takes up what its earlier life had adopted into one that is gone.
+    const before = this.recoverers.get(key)?.life
+    const isOther = before?.host === daemon.life.host && before !== daemon.life
+    this.recoverers.set(key, { daemon, life: daemon.life })
+    if (!isOther || this.#expected.succession) return
+    for (const truth of this.ledger.sessions.values()) if (truth.home === life && (each === 'node' || each === truth.box)) truth.disputed = true
   }
 
   /** A recoverer is being recovered, and what it had adopted and not announced yet with it: whoever succeeds it has the same. */

@@ -56,7 +56,8 @@ export class Daemon {
   readonly #runner: RecoveryRunner
   readonly #fabric: SimulatedFabric
   readonly #time: DaemonTime
-  readonly #attached = new Map<Server, LocalServer>()
+  /** Whose memory the recoveries are of that are under way, or wait for their turn. */
+  readonly #recovered: RegionLife[] = []
 
   /** @throws BackdoorsError FENCED: it has to make a new region first */
   constructor(options: DaemonOptions) {
@@ -75,9 +76,9 @@ export class Daemon {
       onDamaged: (error) => events.tell(`the daemon of ${life.host} holds a damaged session: ${error.details.sessionId ?? ''}`),
     }, () => simulation.now() / ms)
     this.#runner = new RecoveryRunner(this.#config, this, this.#handover, {
-      onStep: (peer, target, step) => this.#onStep(peer, target, step),
-      onReport: ({ peer, target, outcome, adopted }) => events.tell(`${life.host} has done with ${peer} ${nameOf(target)}: ${outcome}, ${adopted} adopted`),
-      onFailure: (peer, target, error) => events.tell(`${life.host} fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
+      onStep: (_peer, target, step) => this.#onStep(target, step),
+      onReport: ({ peer, target, outcome, adopted }) => this.#ended(`has done with ${peer} ${nameOf(target)}: ${outcome}, ${adopted} adopted`),
+      onFailure: (peer, target, error) => this.#ended(`fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
     }, this.#time)
     this.#start()
   }
@@ -123,14 +124,10 @@ export class Daemon {
         }))
       },
     }
-    this.#attached.set(server, local)
     simulation.schedule(timing.localMessageUs, () => this.#locally(() => {
       if (server.alive) this.#handover.join(local)
     }))
-    server.process.onEnd(() => simulation.schedule(timing.localMessageUs, () => this.#locally(() => {
-      this.#attached.delete(server)
-      this.#handover.leave(local)
-    })))
+    server.process.onEnd(() => simulation.schedule(timing.localMessageUs, () => this.#locally(() => this.#handover.leave(local))))
   }
 
   /** Whom it watches, each by the region that it is linked to. */
@@ -169,7 +166,10 @@ export class Daemon {
         onWatching: () => undefined,
         onMachine: () => undefined,
         onVerdict: (name, verdict, evidence) => this.#onVerdict(name, verdict, evidence),
-        recover: (link, target) => this.#runner.recover(link, target),
+        recover: (link, target) => {
+          this.#recovered.push(this.#options.lifeOf(link.header.incarnation))
+          return this.#runner.recover(link, target)
+        },
         log: silent,
       }, this.#time))
     }
@@ -193,9 +193,15 @@ export class Daemon {
     if (life) this.#options.events.onVerdict(this, life, verdict, evidence)
   }
 
-  #onStep(peer: string, target: RecoveryTarget, step: RecoveryStep): void {
-    const life = this.#lifeOf(peer)
+  /** Recoveries run one at a time, in the order in which they were asked for; a link may be a newer one by then. */
+  #onStep(target: RecoveryTarget, step: RecoveryStep): void {
+    const life = this.#recovered[0]
     if (life) this.#options.events.onStep(this, life, target, step)
+  }
+
+  #ended(how: string): void {
+    this.#recovered.shift()
+    this.#options.events.tell(`${this.life.host} ${how}`)
   }
 }
 

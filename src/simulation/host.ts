@@ -6,7 +6,7 @@ import { safeguardsWithout } from '../safeguards.js'
 import { Daemon, type DaemonOptions } from './daemon.js'
 import type { Ledger } from './ledger.js'
 import { Process } from './process.js'
-import { RegionLife } from './region-life.js'
+import { type RegionLife } from './region-life.js'
 import { Server } from './server.js'
 import { timing } from './timing.js'
 
