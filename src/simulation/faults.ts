@@ -82,8 +82,11 @@ export class Faults {
     simulation.schedule(lastsUs ?? 0, () => network.setLink(host.name, opposite))
   }
 
+  /** What stands in its memory is its own, or was adopted and is not announced yet. */
   #rot(host: Host): void {
+    for (const truth of this.#cluster.ledger.sessions.values()) {
+      if (truth.home === host.life || host.daemon?.payloadOf(truth.id) !== undefined) truth.damaged = true
+    }
     host.life.rot(20)
-    for (const truth of this.#cluster.ledger.sessions.values()) if (truth.home === host.life) truth.damaged = true
   }
 }

@@ -85,8 +85,9 @@ export class Server implements Holder {
     return this.process.alive
   }
 
+  /** One whose bytes have rotted it cannot serve. */
   holds(id: string): boolean {
-    return this.#store.sessions.has(id)
+    return this.#store.sessions.has(id) && this.#read(id) !== 'damaged'
   }
 
   get held(): Iterable<string> {
