@@ -2,7 +2,7 @@
 import type { RegionLife } from './region-life.js'
 import { valueOf } from './payload.js'
 
-export const invariants = ['lost', 'served-twice', 'acknowledged-after-fence', 'never-committed', 'no-evidence', 'plan'] as const
+export const invariants = ['lost', 'served-twice', 'acknowledged-after-fence', 'never-committed', 'no-evidence', 'plan', 'crashed'] as const
 export type Invariant = (typeof invariants)[number]
 
 export interface Violation {

@@ -29,6 +29,20 @@ export interface Outcome {
 /** @param expected what the cluster must be able to do */
 export async function runScenario(scenario: Scenario, expected: Expectations = expectations): Promise<Outcome> {
   const cluster = new Cluster(scenario, expected)
+  const { ledger } = cluster
+  let excused = 0
+  try {
+    excused = await runToTheEnd(cluster, scenario, expected)
+  } catch (error) {
+    // What no process may throw is a failure of this seed, and not the end of all others.
+    ledger.violate('crashed', error instanceof Error ? (error.stack ?? error.message) : String(error))
+  }
+  for (const { invariant, what } of ledger.violations) cluster.tell(`BROKEN ${invariant}: ${what}`)
+  return outcomeOf(scenario, cluster, excused)
+}
+
+/** @returns how many sessions are excused in the end */
+async function runToTheEnd(cluster: Cluster, scenario: Scenario, expected: Expectations): Promise<number> {
   const { simulation, ledger } = cluster
   const isBroken = (): boolean => ledger.violations.length > 0
   while (!isBroken() && simulation.now() < timing.healedUs) await simulation.advance(sliceUs)
@@ -44,8 +58,7 @@ export async function runScenario(scenario: Scenario, expected: Expectations = e
     await simulation.advance(sliceUs)
   }
   for (const { invariant, what } of isBroken() ? [] : last.debts) ledger.violate(invariant, what)
-  for (const { invariant, what } of ledger.violations) cluster.tell(`BROKEN ${invariant}: ${what}`)
-  return outcomeOf(scenario, cluster, last.excused)
+  return last.excused
 }
 
 function outcomeOf(scenario: Scenario, { simulation, ledger, faults, recoveries, story, hosts, clients }: Cluster, excused: number): Outcome {
