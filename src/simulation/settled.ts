@@ -48,9 +48,15 @@ function isExcused(cluster: Cluster, { home, box, damaged, disputed }: SessionTr
 
 /** Is its memory gone, or nobody there who could recover from it: one that is up, and linked to it while its daemon lends it? */
 function isOutOfReach(cluster: Cluster, home: RegionLife, box: number): boolean {
-  if (home.lost) return true
+  if (home.lost || isStranded(cluster, home, box)) return true
   const isLinked = (host: Host): boolean => home.node.alive && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
   return !cluster.hosts.some((host) => host.up && (host.life === home ? canServe(host, box) : isLinked(host)))
+}
+
+/** Was it adopted on a machine that is up, and where no server is left to take it over? */
+function isStranded({ hosts }: Cluster, home: RegionLife, box: number): boolean {
+  const host = hosts.find(({ life, up }) => up && life === home)
+  return box === 0 && host !== undefined && ![...host.servers.values()].some((server) => server.process.running && !home.isFenced(server.box, server.generation))
 }
 
 /** Can it bring what is in this box back by itself? Not where the server hangs, or has been fenced. */
