@@ -104,7 +104,7 @@ export class Daemon {
 
   #adopted(id: string): SessionVersion | undefined {
     try {
-      return this.box.sessions.get(this.box.sessions.store(storeName), id)
+      return this.process.lookInto(() => this.box.sessions.get(this.box.sessions.store(storeName), id))
     } catch (error) {
       if (isBackdoorsError(error, 'RECORD_CORRUPT')) return undefined
       throw error

@@ -15,6 +15,7 @@ export class Process {
   #wakeUp: Scheduled | undefined
   #alive = true
   #looksLeft = Infinity
+  #isLookedInto = false
   #dieThere = (): void => this.kill()
 
   constructor(simulation: Simulation, name: string) {
@@ -69,10 +70,21 @@ export class Process {
 
   /** The clock of its box. @throws ProcessDied where the process is to die here */
   readonly nowMs = (): number => {
+    if (this.#isLookedInto) return this.#simulation.now() / 1000
     this.#looksLeft--
     if (this.#looksLeft === 0) this.#dieThere()
     if (!this.#alive) throw new ProcessDied(`${this.name} died in the midst of its commits`)
     return this.#simulation.now() / 1000
+  }
+
+  /** For those who judge the simulation: whatever `look` asks of the process's objects, dead or alive, leaves no trace in it. */
+  lookInto<T>(look: () => T): T {
+    this.#isLookedInto = true
+    try {
+      return look()
+    } finally {
+      this.#isLookedInto = false
+    }
   }
 
   /** Called at once, as the process dies. */
