@@ -17,6 +17,7 @@ const layers = [
   ['kernel'],
   ['servers'],
   ['daemon'],
+  ['simulation'],
   ['cli'],
 ]
 

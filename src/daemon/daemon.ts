@@ -131,12 +131,13 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onDamaged: (error) => log.error({ err: error }, 'an adopted session is damaged, and no server is offered it'),
     }, monotonicMs)
     this.#addresses = new Addresses(config, this.#own.box, log)
-    this.#runner = new RecoveryRunner(config, this.#own, this.#handover, this.#addresses, {
+    const events = {
       log,
-      onStep: (...step) => this.#onStep(...step),
-      onReport: (report) => this.#onReport(report),
-      onFailure: (...failure) => this.#onFailure(...failure),
-    }, (number) => this.#predecessor(number))
+      onStep: (...step: DaemonEvents['step']) => this.#onStep(...step),
+      onReport: (report: RecoveryReport) => this.#onReport(report),
+      onFailure: (...failure: DaemonEvents['failed']) => this.#onFailure(...failure),
+    }
+    this.#runner = new RecoveryRunner({ config, own: this.#own, handover: this.#handover, addresses: this.#addresses, events, predecessor: (number) => this.#predecessor(number) })
     this.#sampler = new SensorSampler({ region: this.#own.region, box: this.#own.box, config: config.sensors, log })
     this.#metrics = new Metrics(config.node, () => ({ status: this.status(), damagedSessions: this.#handover.damaged, incidents: this.#incidents, beats: this.#own.beats }))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {

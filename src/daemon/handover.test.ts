@@ -324,6 +324,44 @@ describe('sessions offered to a server that is fenced meanwhile', () => {
   })
 })
 
+describe('sessions offered to a server that hangs', () => {
+  it('are offered to another once it is fenced, and no sooner, and its late answer is not heard', () => {
+    adopt(2)
+    const web = new Server('web')
+    const shop = new Server('shop')
+    handover.settle()
+    expect(shop.offers).toEqual([])
+    fence(web, 'claimed')
+    handover.settle()
+    expect(shop.offers).toEqual([])
+    fence(web, 'extracted', 0)
+    handover.settle()
+    expect(shop.last.ids).toEqual(['s0', 's1'])
+    web.refuse()
+    expect(waiting()).toEqual(['s0', 's1'])
+    expect(told).toEqual([])
+  })
+
+  it('are its recoverer\'s where they are in its box', () => {
+    adopt(2)
+    const web = new Server('web')
+    commit(web.owner, 's0')
+    fence(web, 'announced', web.owner.sessions.sequence)
+    const shop = new Server('shop')
+    handover.settle()
+    expect(waiting()).toEqual(['s1'])
+    expect(shop.last.ids).toEqual(['s1'])
+  })
+
+  it('are not offered to it at all where it is fenced already', () => {
+    const web = new Server('web')
+    fence(web, 'announced')
+    adopt(1)
+    expect(web.offers).toEqual([])
+    expect(new Server('shop').last.ids).toEqual(['s0'])
+  })
+})
+
 describe('a session that the recoverer found in a fenced box', () => {
   it('is the recoverer\'s, though the server has committed a later state that came too late', () => {
     adopt(1)

@@ -182,12 +182,22 @@ export class Handover {
    */
   settle(): void {
     if (this.#box.fenced) return
+    this.#withdrawOffers()
     const hasForgiven = this.#forgetRefusals()
     const before = this.#unsettled
     if (before.length === 0 && !hasForgiven) return
     this.#unsettled = []
     for (const unsettled of before) this.#settle(unsettled)
     this.#offerAll()
+  }
+
+  /** A server that hangs stays connected and answers nothing. Once it is fenced it takes nothing over any more, so others may have it. */
+  #withdrawOffers(): void {
+    for (const [id, offer] of this.#offers) {
+      if (!isFenced(this.#box.region, offer.server)) continue
+      this.#endOffer(id, offer)
+      this.#unsettle({ owner: offer.server, sessions: offer.sessions })
+    }
   }
 
   #settle(unsettled: Unsettled): void {
@@ -307,7 +317,7 @@ export class Handover {
   /** A server has one offer at a time: it must not stall, and be taken for dead, because it takes so many over. */
   #offerAll(): void {
     const busy = new Set([...this.#offers.values()].map(({ server }) => server))
-    for (const server of this.#servers) if (!busy.has(server)) this.#offerNext(server)
+    for (const server of this.#servers) if (!busy.has(server) && !isFenced(this.#box.region, server)) this.#offerNext(server)
   }
 
   #offerNext(server: LocalServer): void {

@@ -3,7 +3,7 @@ import { existsSync, renameSync, unlinkSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import { memoryAddon } from '../native/load.js'
-import { AdoptionNotes } from '../recovery/adoption-notes.js'
+import { AdoptionNotes, draftsLeftIn, type AdoptionNote } from '../recovery/adoption-notes.js'
 import type { BeatThread } from '../native/memory.js'
 import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
 import { decodeClaim, nodeGeneration } from '../region/control.js'
@@ -37,7 +37,7 @@ export class OwnRegion {
    */
   constructor(config: DaemonConfig, log: Logger) {
     if (config.canary) log.error({ canary: config.canary }, 'a safeguard is switched off by the configuration: sessions may be lost, invented or served twice')
-    const earlier = takeUp(config, log)
+    const { region: earlier, drafts } = takeUp(config, log)
     this.isNew = earlier === undefined
     this.region = earlier ?? createRegion(config.region.path, config.node, config.cluster, geometryOf(config))
     this.#control = new ControlWords(this.region)
@@ -49,6 +49,7 @@ export class OwnRegion {
       if (movable) log.info({ trouble: movable }, 'the kernel may move pages of the region: who reads this machine\'s whole memory has to look them up again')
       this.box = BoxOwner.take(this.region, { name: daemonBoxName, daemon: true, safeguards: safeguardsWithout(config.canary) })
       this.notes = new AdoptionNotes(this.box)
+      this.notes.inherit(drafts)
       this.#beat = this.#beatOsSensor(config, log)
     } catch (error) {
       this.region.memory.close()
@@ -115,29 +116,37 @@ function isRecovered(words: ControlWords): boolean {
   return words.fence('node') !== 0 && decodeClaim(words.claim('node'))?.step === 'announced'
 }
 
-/** @returns the region of an earlier daemon, or undefined where a new one is due */
-function takeUp(config: DaemonConfig, log: Logger): Region | undefined {
+interface Earlier {
+  readonly region: Region | undefined
+  /** Of recoveries that the earlier daemon had under way when its node was fenced. */
+  readonly drafts: readonly AdoptionNote[]
+}
+
+/** @returns the region of an earlier daemon, or none where a new one is due */
+function takeUp(config: DaemonConfig, log: Logger): Earlier {
   const { path } = config.region
-  if (!existsSync(path)) return undefined
+  const nothing: Earlier = { region: undefined, drafts: [] }
+  if (!existsSync(path)) return nothing
   let region: Region
   try {
     region = openRegion(path)
   } catch (error) {
     if (!isBackdoorsError(error, 'REGION_CORRUPT', 'REGION_TRUNCATED', 'LAYOUT_UNSUPPORTED')) throw error
     putAside(path, `unreadable-${Date.now()}`, log, error.message)
-    return undefined
+    return nothing
   }
   const { plan, node, cluster, incarnation } = region.header
   const wanted = geometryOf(config)
   const same = node === config.node && cluster === config.cluster && plan.boxCount === wanted.boxCount && plan.sensorsPerBox === wanted.sensorsPerBox && plan.sessionsPerBox === wanted.sessionsPerBox && plan.heapBytes === wanted.heapBytes
   const words = new ControlWords(region)
-  if (same && words.fence('node') === 0) return region
+  if (same && words.fence('node') === 0) return { region, drafts: [] }
   lockForDaemon(region)
   if (!same) checkNobodyIsAttached(region)
   if (isRecovered(words)) unlinkSync(path)
   else putAside(path, incarnation.toString(16), log, same ? 'the node was fenced, and its recovery did not end' : 'it was made for another configuration')
+  const drafts = words.fence('node') === 0 ? [] : draftsLeftIn(region)
   region.memory.close()
-  return undefined
+  return { region: undefined, drafts }
 }
 
 /** Servers go on committing into the memory they have mapped, and nobody would lend it any more. */

@@ -1,6 +1,5 @@
 /** One watched peer: its link, its watch, its verdicts, and the recoveries they lead to. */
 import type { Logger } from 'pino'
-import { memoryAddon } from '../native/load.js'
 import { RegionWatch } from '../monitor/region-watch.js'
 import type { Condition } from '../monitor/conditions.js'
 import type { Opinion, SecondOpinion } from '../monitor/second-opinion.js'
@@ -9,6 +8,7 @@ import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
 import type { Succession } from '../recovery/succession.js'
 import type { DaemonConfig, PeerConfig } from './config.js'
 import { conditionRule, flappingRule } from './detector-config.js'
+import { systemTime, type DaemonTime } from './daemon-time.js'
 import { KernelWatch } from '../kernel/kernel-watch.js'
 import { isNotThereYet, type MachineLink, type PeerFabric, type PeerLink } from './peer-fabric.js'
 import { UnreachableInquiry } from './unreachable-inquiry.js'
@@ -50,9 +50,10 @@ export class PeerWatcher {
   readonly #inquiry: UnreachableInquiry
   readonly #keeper: { close(): Promise<void> }
   readonly #recovering = new Set<Promise<unknown>>()
-  readonly #retries = new Set<NodeJS.Timeout>()
   /** Recoveries that failed and are to be tried again. */
   #owed = 0
+  readonly #retries = new Set<() => void>()
+  readonly #time: DaemonTime
   #link: PeerLink | undefined
   #watch: RegionWatch | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
@@ -60,10 +61,12 @@ export class PeerWatcher {
   #kernelWatch: KernelWatch | undefined
   /** The link by which the whole node has been recovered, or is being. */
   #recoveredNode: PeerLink | undefined
-  readonly #startedUs = memoryAddon().monotonicUs()
+  readonly #startedUs: number
   #closed = false
 
-  constructor(config: DaemonConfig, peer: PeerConfig, fabric: PeerFabric, events: PeerWatcherEvents) {
+  constructor(config: DaemonConfig, peer: PeerConfig, fabric: PeerFabric, events: PeerWatcherEvents, time: DaemonTime = systemTime) {
+    this.#time = time
+    this.#startedUs = time.nowUs()
     this.peer = peer
     this.#config = config
     this.#events = events
@@ -105,7 +108,7 @@ export class PeerWatcher {
     // Behind a cut link it watches on; and whether that is so is asked first.
     if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled' && this.#verdict.kind !== 'link-cut' && !this.#inquiry.isAsking
     const { unreachableAfterMs } = this.#config.watch
-    const waitedMs = (memoryAddon().monotonicUs() - this.#startedUs) / 1000
+    const waitedMs = (this.#time.nowUs() - this.#startedUs) / 1000
     return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))
   }
 
@@ -121,9 +124,9 @@ export class PeerWatcher {
 
   async close(): Promise<void> {
     this.#closed = true
-    for (const retry of this.#retries) clearTimeout(retry)
     this.#teller.close()
     await this.#inquiry.close()
+    for (const cancel of this.#retries) cancel()
     await this.#keeper.close()
     this.#watch?.close()
     this.#kernelWatch?.close()
@@ -135,7 +138,7 @@ export class PeerWatcher {
     const earlier = this.#link
     this.#watch?.close()
     this.#link = link
-    if (this.#verdict.kind !== 'alive') this.#onVerdict(link, { kind: 'alive', seen: 'it is connected anew' }, { by: this.#config.node, atUs: memoryAddon().monotonicUs(), seen: 'it is connected anew' })
+    if (this.#verdict.kind !== 'alive') this.#onVerdict(link, { kind: 'alive', seen: 'it is connected anew' }, { by: this.#config.node, atUs: this.#time.nowUs(), seen: 'it is connected anew' })
     // A recovery that still reads by the earlier link keeps it until it has ended.
     if (earlier) void Promise.all(this.#recovering).then(() => earlier.close())
     this.#watch = new RegionWatch({
@@ -160,8 +163,8 @@ export class PeerWatcher {
       node: name,
       rule: flappingRule(this.#config.watch.flapping),
       tell: (verdict, evidence) => this.#events.onVerdict(name, verdict, evidence),
-      nowUs: () => memoryAddon().monotonicUs(),
-      after,
+      nowUs: () => this.#time.nowUs(),
+      after: (us, run) => this.#time.later(us / 1000, run),
     })
   }
 
@@ -178,7 +181,7 @@ export class PeerWatcher {
       },
       fence: fence && (() => fence(name)),
       onFenced: (opinions, error) => onFenced(name, opinions, error),
-      after,
+      after: (us, run) => this.#time.later(us / 1000, run),
     })
   }
 
@@ -186,11 +189,8 @@ export class PeerWatcher {
     const { intervalUs, unreachableAfterMs, refreshMs } = this.#config.watch
     return {
       by: this.#config.node, intervalUs, unreachableAfterUs: unreachableAfterMs * 1000, refreshMs,
-      nowUs: () => memoryAddon().monotonicUs(),
-      every: (ms: number, run: () => void) => {
-        const timer = setInterval(run, ms).unref()
-        return () => clearInterval(timer)
-      },
+      nowUs: () => this.#time.nowUs(),
+      every: (ms: number, run: () => void) => this.#time.every(ms, run),
     }
   }
 
@@ -235,11 +235,11 @@ export class PeerWatcher {
 
   #later(ms: number, run: () => void): void {
     if (this.#closed) return
-    const timer = setTimeout(() => {
-      this.#retries.delete(timer)
+    const cancel = this.#time.later(ms, () => {
+      this.#retries.delete(cancel)
       run()
-    }, ms).unref()
-    this.#retries.add(timer)
+    })
+    this.#retries.add(cancel)
   }
 
   /** Of a host with a region its OS sensor decides whether it has stalled; that it has panicked is for its kernel to say. */
@@ -303,7 +303,3 @@ export class PeerWatcher {
 }
 
 /** Nothing waits for a timer of a watcher's. */
-function after(us: number, run: () => void): () => void {
-  const timer = setTimeout(run, us / 1000).unref()
-  return () => clearTimeout(timer)
-}

@@ -8,11 +8,11 @@ import { adoptInto } from '../recovery/adopter.js'
 import { recover, type RecoveryReport, type RecoveryTarget } from '../recovery/recover.js'
 import { lookAtClaim, Successions, type Predecessor, type Succession } from '../recovery/succession.js'
 import { safeguardsWithout } from '../safeguards.js'
-import { monotonicMs } from '../native/clock.js'
 import type { OwnRegion } from './own-region.js'
 import type { Addresses } from './addresses.js'
 import { nodeNumber, type DaemonConfig } from './config.js'
 import { fenceExternally } from './external-fencing.js'
+import { systemTime, type DaemonTime } from './daemon-time.js'
 import { runHook } from './hooks.js'
 import type { Handover } from './handover.js'
 import type { PeerLink } from './peer-fabric.js'
@@ -25,24 +25,36 @@ export interface RecoveryEvents {
   readonly log: Logger
 }
 
+export interface RecoveryRunnerOptions {
+  readonly config: DaemonConfig
+  readonly own: Pick<OwnRegion, 'box' | 'fenced' | 'notes'>
+  readonly handover: Handover
+  readonly addresses: Pick<Addresses, 'takeOver'>
+  readonly events: RecoveryEvents
+  /** What this node knows of another that holds a claim, by its number in it. */
+  readonly predecessor: (number: number) => Predecessor | undefined
+  readonly time?: DaemonTime
+}
+
 export class RecoveryRunner {
   readonly #config: DaemonConfig
-  readonly #own: OwnRegion
+  readonly #own: RecoveryRunnerOptions['own']
   readonly #handover: Handover
-  readonly #addresses: Addresses
+  readonly #addresses: RecoveryRunnerOptions['addresses']
   readonly #events: RecoveryEvents
+  readonly #time: DaemonTime
   readonly #successions: Successions
   #last: Promise<unknown> = Promise.resolve()
 
-  /** @param predecessor what this node knows of another that holds a claim */
-  constructor(config: DaemonConfig, own: OwnRegion, handover: Handover, addresses: Addresses, events: RecoveryEvents, predecessor: (number: number) => Predecessor | undefined) {
+  constructor({ config, own, handover, addresses, events, predecessor, time = systemTime }: RecoveryRunnerOptions) {
     this.#config = config
     this.#own = own
     this.#handover = handover
     this.#addresses = addresses
     this.#events = events
-    const { takeOverAfterMs } = config.recovery
-    this.#successions = new Successions({ recoverer: nodeNumber(config.node), notes: own.notes, predecessor, takeOverAfterMs, nowMs: monotonicMs })
+    this.#time = time
+    const { node, recovery: { takeOverAfterMs } } = config
+    this.#successions = new Successions({ recoverer: nodeNumber(node), notes: own.notes, predecessor, takeOverAfterMs, nowMs: () => time.nowUs() / 1000 })
   }
 
   /** Queues a recovery. Never rejects. @returns its report, or undefined where it failed */
@@ -80,9 +92,10 @@ export class RecoveryRunner {
         fenceExternally: () => this.#fenceExternally(peer, target),
         announce: (partial) => this.#announce(memory, link.header, partial),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
-        nowMs: monotonicMs,
         notes: this.#own.notes,
         judgeClaim: (source, held) => this.#successions.judge(source, held),
+        nowMs: () => this.#time.nowUs() / 1000,
+        pause: (ms) => this.#time.pause(ms),
         safeguards: safeguardsWithout(this.#config.canary),
       })
       this.#events.onReport(report)

@@ -79,6 +79,11 @@ describe('reads succeed and the OS sensor is past its deadline', () => {
     expect(judge(observation({ osSensor, boxes: [box(1, [stopped]), box(2, [moving])] }))).toMatchObject({ node: { kind: 'daemon-stalled', sensor: osSensor }, boxes: [] })
   })
 
+  it('a server\'s sensor moved more than an OS deadline later, but has stopped since: os-stalled, for nothing moves any more', () => {
+    const later = sensor('os', 5 * deadlineUs)
+    expect(judge(observation({ osSensor: later, boxes: [box(1, [stopped]), box(2, [stopped])] }))).toMatchObject({ node: { kind: 'os-stalled', sensor: later }, boxes: [] })
+  })
+
   it('a server\'s sensor stopped at about the same time and is not past its deadline yet: undecided', () => {
     const slow = sensor('event-loop', 1.5 * deadlineUs, { deadlineUs: 10 * deadlineUs, stalled: false })
     expect(judge(observation({ osSensor, boxes: [box(1, [slow])] }))).toBeUndefined()

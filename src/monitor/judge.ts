@@ -35,8 +35,8 @@ function judgeUnreachable({ control, status }: Observation): NodeVerdict | undef
 function judgeStalled(osSensor: ObservedSensor, boxes: readonly ObservedBox[]): NodeVerdict | undefined {
   const servers = boxes.filter((box) => !box.exited)
   const sensors = servers.flatMap((box) => box.sensors.filter((sensor) => sensor.pending !== 0))
-  // A sensor that moved a whole OS deadline after the OS sensor's last move belongs to a machine that runs.
-  const moved = sensors.find((sensor) => osSensor.ageUs - sensor.ageUs > osSensor.deadlineUs)
+  // A sensor that moved a whole OS deadline after the OS sensor's last move belongs to a machine that runs, as long as it moves.
+  const moved = sensors.find((sensor) => !sensor.stalled && osSensor.ageUs - sensor.ageUs > osSensor.deadlineUs)
   const stopped = `the OS sensor has not moved for ${Math.round(osSensor.ageUs)} µs (deadline ${osSensor.deadlineUs} µs)`
   if (moved) return { kind: 'daemon-stalled', seen: `${stopped}, but ${moved.name} moves`, sensor: osSensor }
   // Servers that have nothing to do say nothing of the machine: it may be the daemon alone that has stopped.

@@ -15,10 +15,14 @@ import { z } from 'zod'
 import { isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { BoxOwner } from '../region/box-owner.js'
+import { claimGeneration, decodeClaim, isBefore, isWithin } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
-import { daemonBox } from '../region/layout.js'
+import { boxOffset, daemonBox, indexEntry } from '../region/layout.js'
+import { ControlWords, type Region } from '../region/region.js'
 import { readSessions } from '../region/region-reader.js'
-import type { SessionOrigin, SessionVersion } from '../region/session-record.js'
+import { boxSeed } from '../region/seed.js'
+import { decodeIndexEntry } from '../region/session-index.js'
+import { decodeRecord, type SessionOrigin, type SessionVersion } from '../region/session-record.js'
 import type { HeldStore } from '../region/session-writer.js'
 
 /** The store that notes stand in; no server's store may have this name. */
@@ -66,12 +70,11 @@ function encodeNote(note: AdoptionNote): Uint8Array {
 
 /**
  * What notes say of the recovery of a node or a box: a box may have been recovered by itself, or with its node.
- * @returns `adopted` where nothing says otherwise
+ * @returns undefined where there is no note of it
  */
-export function stateOf(notes: readonly AdoptionNote[], { node, incarnation, target }: AdoptionSource): AdoptionState {
+export function stateOf(notes: readonly AdoptionNote[], { node, incarnation, target }: AdoptionSource): AdoptionState | undefined {
   const about = notes.filter((note) => note.node === node && note.incarnation === incarnation.toString(16) && (note.target === target || (target !== 'node' && note.boxes.includes(target))))
-  if (about.some(({ state }) => state === 'adopted')) return 'adopted'
-  return about[0]?.state ?? 'adopted'
+  return about.some(({ state }) => state === 'adopted') ? 'adopted' : about[0]?.state
 }
 
 /** A session in the box of a recoverer's daemon: its sequence there, and where it came from. */
@@ -93,6 +96,35 @@ function isOf({ node, incarnation, boxes, since }: AdoptionNote, { sequence, ori
 export async function readNotes(memory: RemoteMemory, header: RegionHeader, upTo?: number): Promise<AdoptionNote[]> {
   const { sessions } = await readSessions(memory, header, daemonBox, undefined, upTo)
   return sessions.flatMap(({ store, payload }) => (store === noteStore ? (decodeNote(payload) ?? []) : []))
+}
+
+/**
+ * What an earlier region of this node, which was fenced, says of recoveries that never came to their end: the next region says it, too,
+ * for the claims still name this node.
+ */
+export function draftsLeftIn(region: Region): AdoptionNote[] {
+  const { bytes, header: { plan, incarnation } } = region
+  const words = new ControlWords(region)
+  // Where somebody has recovered this node, what he found there holds.
+  const upTo = hasBeenRead(words) ? words.extracted(daemonBox) : undefined
+  const start = boxOffset(plan, daemonBox)
+  const seed = boxSeed(incarnation, daemonBox)
+  const index = bytes.subarray(start + plan.indexInBox, start + plan.indexInBox + plan.sessionsPerBox * indexEntry.bytes)
+  return Array.from({ length: plan.sessionsPerBox }, (_, position) => position).flatMap((position) => {
+    const versions = decodeIndexEntry(index, position, seed, plan.heapBytes).slots.flatMap(({ offset, bytes: length }) => {
+      const at = start + plan.heapInBox + offset
+      const version = decodeRecord(bytes.subarray(at, at + length), seed)
+      return version?.store === noteStore && (upTo === undefined || isWithin(version.sequence, upTo)) ? [version] : []
+    })
+    const newest = versions.reduce<SessionVersion | undefined>((latest, one) => (latest && latest.sequence > one.sequence ? latest : one), undefined)
+    const note = newest && decodeNote(newest.payload)
+    return note && note.state !== 'adopted' ? [note] : []
+  })
+}
+
+function hasBeenRead(words: ControlWords): boolean {
+  const claim = decodeClaim(words.claim(daemonBox))
+  return claim?.generation === claimGeneration(words.fence(daemonBox)) && !isBefore(claim.step, 'extracted')
 }
 
 /** The notes of this node. */
@@ -153,6 +185,11 @@ export class AdoptionNotes {
    */
   giveUpAll(): number {
     return this.all().reduce((deleted, { node, incarnation, target }) => deleted + this.giveUp({ node, incarnation: BigInt(`0x${incarnation}`), target }), 0)
+  }
+
+  /** @param notes of an earlier region (`draftsLeftIn`) @throws BackdoorsError BOX_FULL, FENCED, CLOSED */
+  inherit(notes: readonly AdoptionNote[]): void {
+    for (const note of notes) this.#write({ ...note, since: this.#box.sessions.sequence, state: 'abandoned' })
   }
 
   find(source: AdoptionSource): AdoptionNote | undefined {

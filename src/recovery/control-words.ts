@@ -84,7 +84,7 @@ export interface ClaimOptions {
 }
 
 /** Claims are the business of who holds them, unless it is told otherwise. */
-export const noSuccession = async ({ step }: Claim): Promise<Succession> => (step === 'announced' ? 'leave' : 'wait')
+export const noSuccession = (own: number) => async ({ recoverer, step }: Claim): Promise<Succession> => (recoverer === own || step === 'announced' ? 'leave' : 'wait')
 
 /** The recovery of one generation, as this node holds it. */
 export class ClaimHolder {
@@ -125,7 +125,7 @@ export class ClaimHolder {
       const held = decodeClaim(before)
       if (held?.generation === wanted.generation) {
         const succession = await judge(held)
-        if (succession !== 'take-over' && held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed, undefined)
+        if (succession === 'leave' && held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed, undefined)
         if (succession === 'wait') throw new BackdoorsError('CLAIM_UNSETTLED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} (step ${held.step}), or did.`, { peer: memory.peer, offset })
         if (succession === 'leave') throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} has recovered ${describe(memory.peer, box)} (step ${held.step}).`, { peer: memory.peer, offset })
         predecessor = held.recoverer

@@ -63,7 +63,7 @@ describe('a session in the box of the daemon and in that of a server', () => {
     const memory = victim.connect({ from: 'recoverer 2' })
     const { box, generation } = victim.server
     await simulation.settle(raiseFence(memory, box, generation))
-    await simulation.settle(ClaimHolder.take(memory, box, generation, { recoverer: 2, judge: noSuccession }))
+    await simulation.settle(ClaimHolder.take(memory, box, generation, { recoverer: 2, judge: noSuccession(2) }))
     expect([...(await run(3, { kind: 'node' })).sessions.keys()]).toEqual(['waiting'])
   })
 

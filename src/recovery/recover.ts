@@ -162,7 +162,7 @@ class Recovery {
   /** @param predecessor one whose claims are taken over as long as that is safe, whatever is known of it */
   #claim(box: number | 'node', generation: number, predecessor?: number): Promise<ClaimHolder> {
     const { memory, recoverer, judgeClaim } = this.#options
-    const judgeHeld = judgeClaim ? (held: Claim) => judgeClaim({ ...this.#source, target: box }, held) : noSuccession
+    const judgeHeld = judgeClaim ? (held: Claim) => judgeClaim({ ...this.#source, target: box }, held) : noSuccession(recoverer)
     const judge = async (held: Claim): Promise<Succession> => (held.recoverer === predecessor && isBefore(held.step, 'adopted') ? 'take-over' : judgeHeld(held))
     return ClaimHolder.take(memory, box, generation, { recoverer, judge, obeyed: this.#safeguards.claim })
   }

@@ -11,7 +11,7 @@ import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { claimGeneration, isBefore, type Claim } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { daemonBox } from '../region/layout.js'
-import { readNotes, stateOf, type AdoptionNotes, type AdoptionSource } from './adoption-notes.js'
+import { readNotes, stateOf, type AdoptionNotes, type AdoptionSource, type AdoptionState } from './adoption-notes.js'
 import { hasBeenExtracted, readClaim, readFence, toldExtracted } from './control-words.js'
 
 /** `leave`: the recovery is its holder's, and over. `wait`: it may still become anybody's. */
@@ -52,7 +52,7 @@ export class Successions {
   async judge(source: AdoptionSource, claim: Claim): Promise<Succession> {
     const { recoverer, notes, predecessor, takeOverAfterMs } = this.#options
     if (claim.step === 'announced') return 'leave'
-    if (claim.recoverer === recoverer) return isBefore(claim.step, 'adopted') || stateOf(notes.all(), source) === 'adopted' ? 'leave' : 'take-over'
+    if (claim.recoverer === recoverer) return isBefore(claim.step, 'adopted') ? 'leave' : judgeOwn(stateOf(notes.all(), source))
     const holder = predecessor(claim.recoverer)
     if (isBefore(claim.step, 'adopted')) return (holder?.isDown ?? false) || this.#standsForMs(source, claim) >= takeOverAfterMs ? 'take-over' : 'wait'
     if (holder?.link === undefined) return 'wait'
@@ -71,6 +71,12 @@ export class Successions {
   }
 }
 
+/** A claim of its own that says `adopted`. Without a note it is of an earlier life, of which nothing is left here: others may know. */
+function judgeOwn(state: AdoptionState | undefined): Succession {
+  if (state === undefined) return 'wait'
+  return state === 'adopted' ? 'leave' : 'take-over'
+}
+
 /** Its claim says `adopted`: does its note say so, too? */
 async function judgeAdopted({ memory, header }: NonNullable<Predecessor['link']>, source: AdoptionSource): Promise<Succession> {
   const isFenced = (await readFence(memory, 'node')) !== 0
@@ -78,7 +84,7 @@ async function judgeAdopted({ memory, header }: NonNullable<Predecessor['link']>
   if (isFenced && !(await hasBeenExtracted(memory, daemonBox))) return 'wait'
   const notes = await readNotes(memory, header, isFenced ? await toldExtracted(memory, daemonBox) : undefined)
   const state = stateOf(notes, source)
-  if (isFenced) return state === 'adopted' ? 'leave' : 'take-over'
+  if (isFenced) return state === undefined || state === 'adopted' ? 'leave' : 'take-over'
   return state === 'abandoned' ? 'take-over' : 'wait'
 }
 

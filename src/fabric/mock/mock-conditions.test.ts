@@ -214,6 +214,21 @@ describe('a watch in simulated time', () => {
     expect((events as [WatchEvent])[0].atUs).toBeGreaterThan(50_900)
   })
 
+  it('is as patient where its plan is replaced while it is held up', async () => {
+    const { simulation, memory } = makeStage(1)
+    const plan = { cells: [{ counterOffset: 8_192, deadlineUs: 1_000 }], intervalUs: 100, unreachableAfterUs: 3_000 }
+    const events: WatchEvent[] = []
+    const running = memory.watch(plan, (event) => events.push(event))
+    await simulation.advance(500)
+    memory.holdWatcher(50_000)
+    await simulation.advance(40_000)
+    running.update(plan)
+    await simulation.advance(10_400)
+    expect(events).toEqual([])
+    await simulation.advance(1_000)
+    expect(events).toMatchObject([{ kind: 'stalled' }])
+  })
+
   it('condemns nobody for its own lateness, however often it is late', async () => {
     await withSeeds(1, 20, async (seed) => {
       const { simulation, node, memory } = makeStage(seed, { lateProbability: 0.2, lateUs: 20_000 })

@@ -59,6 +59,7 @@ export class MockWatch implements Watch {
   #plan: WatchPlan
   #reader: CellReader
   #wakeUp: Scheduled
+  #intendedUs = 0
   #underWay: PostedOperation | undefined
   #closed = false
   #lastLookUs: number
@@ -99,6 +100,8 @@ export class MockWatch implements Watch {
     this.#plan = plan
     this.#reader = new CellReader(plan.cells)
     this.#rule.update(plan)
+    // A wake-up that is overdue is no less late because it is set anew.
+    if (this.#intendedUs < this.#host.simulation.now()) this.#look(this.#intendedUs)
     this.#wakeUp.cancel()
     this.#wakeUp = this.#wakeAt(this.#host.simulation.now())
   }
@@ -113,6 +116,7 @@ export class MockWatch implements Watch {
 
   #wakeAt(intendedUs: number): Scheduled {
     const { simulation, connection } = this.#host
+    this.#intendedUs = intendedUs
     return simulation.schedule(intendedUs - simulation.now(), () => {
       const { lateProbability, lateUs } = connection.conditions
       if (connection.random.chance(lateProbability)) this.#host.hold(connection.random.integer(0, Math.floor(lateUs)))

@@ -7,15 +7,23 @@ import type { Region } from '../region.js'
 
 export const smallGeometry: RegionGeometry = { boxCount: 4, sensorsPerBox: 4, sessionsPerBox: 8, heapBytes: 4096 }
 
+export interface MachineIdentity {
+  readonly node: string
+  readonly cluster: string
+  readonly incarnation: bigint
+}
+
+const anyIdentity: MachineIdentity = { node: 'a', cluster: 'test', incarnation: 0x1122_3344_5566_7788n }
+
 /** The processes of one machine, as far as they share a region and its locks. */
 export class Machine {
   readonly bytes: Uint8Array
   readonly #holders = new Map<number, SharedMemory>()
 
-  /** @param bytes what the region holds; without it, a new region of this geometry */
-  constructor(geometry: RegionGeometry = smallGeometry, bytes?: Uint8Array) {
+  /** @param bytes what the region holds; without it, a new region of this geometry, under this name */
+  constructor(geometry: RegionGeometry = smallGeometry, bytes?: Uint8Array, { node, cluster, incarnation }: MachineIdentity = anyIdentity) {
     this.bytes = bytes ?? new Uint8Array(planRegion(geometry).regionBytes)
-    if (bytes === undefined) this.bytes.set(encodeHeader('a', 'test', 0x1122_3344_5566_7788n, geometry), headerAt.offset)
+    if (bytes === undefined) this.bytes.set(encodeHeader(node, cluster, incarnation, geometry), headerAt.offset)
   }
 
   /** What a process sees that opens the region. */

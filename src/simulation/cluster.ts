@@ -1,0 +1,169 @@
+/** A whole cluster on the simulated fabric: machines, clients, and who looks on. */
+import { Simulation } from '../fabric/mock/simulation.js'
+import type { Random } from '../fabric/mock/random.js'
+import type { BoxVerdict, NodeVerdict } from '../monitor/verdict.js'
+import { decodeClaim, type RecoveryStep } from '../region/control.js'
+import type { RecoveryTarget } from '../recovery/recover.js'
+import { Client } from './client.js'
+import { nameOf, type Daemon } from './daemon.js'
+import { EvidenceCheck } from './evidence.js'
+import type { Expectations } from './expectations.js'
+import { Faults } from './faults.js'
+import { Host } from './host.js'
+import { Ledger } from './ledger.js'
+import { Network } from './network.js'
+import { RegionLife } from './region-life.js'
+import { nodeName, serversPerNode, type Scenario } from './scenario.js'
+import type { Server } from './server.js'
+import { valueOf } from './payload.js'
+
+/** Of a fence that is on its way to a server in the middle of a commit, so many come before the commit ends. */
+const fencedMidCommit = 0.5
+
+/** Who took a claim, and with which memory of its own. */
+export interface Recoverer {
+  readonly daemon: Daemon
+  readonly life: RegionLife
+}
+
+export const claimKey = (life: RegionLife, box: number | 'node'): string => `${life.header.incarnation}/${box}`
+
+export class Cluster {
+  readonly simulation: Simulation
+  readonly ledger: Ledger
+  readonly network: Network
+  readonly hosts: readonly Host[]
+  readonly clients: readonly Client[]
+  readonly faults: Faults
+  readonly story: (readonly [atUs: number, what: string])[] = []
+  /** Of each box and node that is or was being recovered, who came last to hold its claim. */
+  readonly recoverers = new Map<string, Recoverer>()
+  recoveries = 0
+  readonly #evidence: EvidenceCheck
+  readonly #lives = new Map<bigint, RegionLife>()
+  readonly #random: Random
+  readonly #expected: Expectations
+  /** Fences that are about to be raised, by the box or node that they are for. */
+  readonly #fences = new Map<string, { readonly daemon: Daemon; readonly target: RecoveryTarget }>()
+
+  constructor(scenario: Scenario, expected: Expectations) {
+    this.#expected = expected
+    const simulation = new Simulation(scenario.seed, { keepTrace: 100 })
+    this.simulation = simulation
+    this.#random = simulation.random('cluster')
+    this.ledger = new Ledger(simulation.now, () => this.servers())
+    this.#evidence = new EvidenceCheck(this.ledger, simulation.now)
+    const nodes = Array.from({ length: scenario.nodes }, (_, index) => nodeName(index))
+    const byName = new Map<string, Host>()
+    this.network = new Network(simulation, (name) => byName.get(name) as Host)
+    for (const name of nodes) byName.set(name, this.#host(name, nodes, scenario))
+    this.hosts = [...byName.values()]
+    this.clients = this.#begin(scenario.sessions)
+    this.faults = new Faults(this, scenario.faults)
+  }
+
+  /** Into the trace, and into what people read of it. */
+  readonly tell = (what: string): void => {
+    this.simulation.record(what)
+    this.story.push([this.simulation.now(), what])
+  }
+
+  servers(): Server[] {
+    return this.hosts.flatMap(({ servers }) => [...servers.values()])
+  }
+
+  #host(name: string, nodes: readonly string[], { watched, canary }: Scenario): Host {
+    return new Host({
+      simulation: this.simulation, network: this.network, ledger: this.ledger, name, nodes, watched, canary,
+      serverNames: Array.from({ length: serversPerNode }, (_, index) => `web-${index}`),
+      newLife: (host) => this.#newLife(host),
+      lifeOf: (incarnation) => this.#lives.get(incarnation) as RegionLife,
+      midCommit: (server) => this.#midCommit(server),
+      events: {
+        onVerdict: (daemon, life, verdict) => this.#onVerdict(daemon, life, verdict),
+        onStep: (daemon, life, target, step) => this.#onStep(daemon, life, target, step),
+        tell: this.tell,
+      },
+    })
+  }
+
+  #newLife(host: string): RegionLife {
+    const incarnation = BigInt(this.#lives.size + 1)
+    const life = new RegionLife(this.simulation, host, incarnation)
+    this.#lives.set(incarnation, life)
+    return life
+  }
+
+  #begin(sessions: number): Client[] {
+    const servers = this.servers()
+    return Array.from({ length: sessions }, (_, index) => {
+      const first = servers[index % servers.length] as Server
+      first.begin(`s${index}`)
+      return new Client({ simulation: this.simulation, id: `s${index}`, servers: () => this.servers(), first })
+    })
+  }
+
+  /** A fence that is on its way may come between the two looks of a commit. */
+  #midCommit({ life, box, generation }: Pick<Server, 'life' | 'box' | 'generation'>): void {
+    if (this.#fences.size === 0) return
+    const ofNode = this.#fences.get(claimKey(life, 'node'))
+    const ofBox = this.#fences.get(claimKey(life, box))
+    const coming = ofNode ?? (ofBox?.target.kind === 'box' && ofBox.target.generation === generation ? ofBox : undefined)
+    const canCome = coming?.daemon.process.running && !this.network.isCut(coming.daemon.life.host, life.host) && !life.isFenced(box, generation)
+    if (!canCome || !this.#random.chance(fencedMidCommit)) return
+    this.tell(`the fence of ${coming.daemon.life.host} comes in the middle of a commit on ${life.host}`)
+    if (coming === ofNode) life.raiseFence('node', 1)
+    else life.raiseFence(box, generation)
+  }
+
+  #onVerdict(daemon: Daemon, life: RegionLife, verdict: NodeVerdict | BoxVerdict): void {
+    this.tell(`${daemon.life.host} says ${life.host}${'box' in verdict ? `/${verdict.name}` : ''} is ${verdict.kind}: ${verdict.seen}`)
+    this.#evidence.onVerdict(daemon, life, verdict)
+  }
+
+  #onStep(daemon: Daemon, life: RegionLife, target: RecoveryTarget, step: RecoveryStep): void {
+    this.tell(`${daemon.life.host} has ${step} ${life.host} ${nameOf(target)}`)
+    const key = claimKey(life, target.kind === 'node' ? 'node' : target.box)
+    if (step === 'suspected') this.#fences.set(key, { daemon, target })
+    else this.#fences.delete(key)
+    if (step === 'fenced') this.#evidence.onFenced(daemon, life, target)
+    if (step === 'claimed') this.#claimed(daemon, life, target)
+    if (step === 'adopted') this.#adopted(daemon, life)
+    if (step === 'announced') this.#announced(daemon, life, target)
+    const hostOf = (name: string): Host => this.hosts.find((host) => host.name === name) as Host
+    this.faults.onStep(step, { recoverer: hostOf(daemon.life.host), suspect: hostOf(life.host) })
+  }
+
+  #claimed(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
+    const each = target.kind === 'node' ? 'node' : target.box
+    const key = claimKey(life, each)
+    // One that is started anew finds its own claim, and may find that all was done by then.
+    const isOver = decodeClaim(life.words.claim(each))?.step === 'announced' && this.recoverers.has(key)
+    if (isOver) return
+    // Started anew with another memory, it takes up what its earlier life had adopted into one that is gone.
+    const before = this.recoverers.get(key)?.life
+    const isOther = before?.host === daemon.life.host && before !== daemon.life
+    this.recoverers.set(key, { daemon, life: daemon.life })
+    if (!isOther || this.#expected.succession) return
+    for (const truth of this.ledger.sessions.values()) if (truth.home === life && (each === 'node' || each === truth.box)) truth.disputed = true
+  }
+
+  /** A recoverer is being recovered, and what it had adopted and not announced yet with it: whoever succeeds it has the same. */
+  #adopted(daemon: Daemon, life: RegionLife): void {
+    if (this.#expected.succession) return
+    for (const truth of this.ledger.sessions.values()) {
+      if (truth.home !== life && truth.home !== daemon.life && daemon.hasAdopted(truth.id, life)) truth.disputed = true
+    }
+  }
+
+  /** What was the failed node's is the recoverer's from now on. */
+  #announced(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
+    this.recoveries++
+    for (const truth of this.ledger.sessions.values()) {
+      const isMeant = truth.home === life && (target.kind === 'node' || target.box === truth.box)
+      const payload = isMeant ? daemon.payloadOf(truth.id) : undefined
+      const value = payload && valueOf(truth.id, payload)
+      if (value !== undefined) this.ledger.movedTo(truth.id, value, { life: daemon.life, box: 0 })
+    }
+  }
+}

@@ -1,0 +1,255 @@
+/** A simulated daemon: all of it that is not files, sockets and timers is the product's own code. */
+import { pino } from 'pino'
+import { isBackdoorsError } from '../errors.js'
+import { quiet, type Simulation } from '../fabric/mock/simulation.js'
+import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
+import { watchedBy } from '../monitor/watch-plan.js'
+import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
+import { decodeClaim, type RecoveryStep } from '../region/control.js'
+import type { Region } from '../region/region.js'
+import type { SessionVersion } from '../region/session-record.js'
+import { safeguardsWithout, type Canary } from '../safeguards.js'
+import { AdoptionNotes, type AdoptionNote } from '../recovery/adoption-notes.js'
+import type { RecoveryTarget } from '../recovery/recover.js'
+import type { Predecessor } from '../recovery/succession.js'
+import { nodeNumber, parseConfig, type DaemonConfig } from '../daemon/config.js'
+import type { DaemonTime } from '../daemon/daemon-time.js'
+import { Handover, type LocalServer } from '../daemon/handover.js'
+import { daemonBoxName, osSensorName } from '../daemon/own-region.js'
+import { PeerWatcher } from '../daemon/peer-watcher.js'
+import { RecoveryRunner, type RecoveryEvents } from '../daemon/recovery-runner.js'
+import { SimulatedFabric, type Network } from './network.js'
+import { Process } from './process.js'
+import type { RegionLife } from './region-life.js'
+import { storeName, type Server } from './server.js'
+import { ms, timing } from './timing.js'
+
+const silent = pino({ level: 'silent' })
+
+export interface DaemonEvents {
+  readonly onVerdict: (daemon: Daemon, life: RegionLife, verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
+  readonly onStep: (daemon: Daemon, life: RegionLife, target: RecoveryTarget, step: RecoveryStep) => void
+  readonly tell: (what: string) => void
+}
+
+export interface DaemonOptions {
+  readonly simulation: Simulation
+  readonly network: Network
+  readonly life: RegionLife
+  readonly nodes: readonly string[]
+  readonly watched: number
+  readonly canary: Canary | undefined
+  /** By the incarnation that a link is to. */
+  readonly lifeOf: (incarnation: bigint) => RegionLife
+  readonly events: DaemonEvents
+  /** That an earlier region of the node named, as `OwnRegion` takes them up. */
+  readonly drafts: readonly AdoptionNote[]
+  /** The node was fenced, and its memory is needed no more. */
+  readonly onFenced: () => void
+}
+
+export class Daemon {
+  readonly process: Process
+  readonly life: RegionLife
+  readonly box: BoxOwner
+  readonly notes: AdoptionNotes
+  readonly watchers: PeerWatcher[] = []
+  readonly #options: DaemonOptions
+  readonly #config: DaemonConfig
+  readonly #region: Region
+  readonly #handover: Handover
+  readonly #runner: RecoveryRunner
+  readonly #fabric: SimulatedFabric
+  readonly #time: DaemonTime
+  /** Whose memory the recoveries are of that are under way, or wait for their turn. */
+  readonly #recovered: RegionLife[] = []
+
+  /** @throws BackdoorsError FENCED: it has to make a new region first */
+  constructor(options: DaemonOptions) {
+    const { simulation, life, network, canary, events } = options
+    this.#options = options
+    this.life = life
+    this.process = new Process(simulation, `${life.host}/daemon`)
+    this.#config = configOf(options)
+    this.#region = life.open()
+    this.box = BoxOwner.take(this.#region, { name: daemonBoxName, daemon: true, nowMs: this.process.nowMs, safeguards: safeguardsWithout(canary) })
+    this.process.onEnd(() => life.release(this.#region))
+    this.#time = timeOf(simulation, this.process)
+    this.#fabric = new SimulatedFabric(network, life.host, this.process)
+    this.#handover = new Handover(this.box, {
+      onTaken: (server, count) => events.tell(`${server} takes ${count} over`),
+      onDamaged: (error) => events.tell(`the daemon of ${life.host} holds a damaged session: ${error.details.sessionId ?? ''}`),
+    }, () => simulation.now() / ms)
+    this.notes = new AdoptionNotes(this.box)
+    this.notes.inherit(options.drafts)
+    const recoveryEvents: RecoveryEvents = {
+      log: silent,
+      onStep: (_peer, target, step) => this.#onStep(target, step),
+      onReport: ({ peer, target, outcome, adopted }) => this.#ended(`has done with ${peer} ${nameOf(target)}: ${outcome}, ${adopted} adopted`),
+      onFailure: (peer, target, error) => this.#ended(`fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
+    }
+    const addresses = { takeOver: () => Promise.resolve() }
+    this.#runner = new RecoveryRunner({ config: this.#config, own: this, handover: this.#handover, addresses, events: recoveryEvents, predecessor: (number) => this.#predecessor(number), time: this.#time })
+    this.#start()
+  }
+
+  /** As `RecoveryRunner` asks it. */
+  get fenced(): boolean {
+    return this.box.fenced
+  }
+
+  /** Does it do its work: could it be relied on to recover others? */
+  get active(): boolean {
+    return this.process.running && !this.life.fenced && !this.life.lost
+  }
+
+  /** Bytes of a session that it has adopted and no server has taken yet; undefined where it has none, or a damaged one. */
+  payloadOf(id: string): Uint8Array | undefined {
+    return this.#adopted(id)?.payload
+  }
+
+  hasAdopted(id: string, from: RegionLife): boolean {
+    return this.#adopted(id)?.origin?.incarnation === from.header.incarnation
+  }
+
+  #adopted(id: string): SessionVersion | undefined {
+    try {
+      return this.process.lookInto(() => this.box.sessions.get(this.box.sessions.store(storeName), id))
+    } catch (error) {
+      if (isBackdoorsError(error, 'RECORD_CORRUPT')) return undefined
+      throw error
+    }
+  }
+
+  /** A server has connected to this daemon's socket. */
+  attach(server: Server): void {
+    const { simulation } = this.#options
+    const local: LocalServer = {
+      name: server.name, box: server.box, generation: server.generation, stores: new Set([storeName]),
+      offer: (offer, _from, sessions) => {
+        simulation.schedule(timing.localMessageUs, () => server.process.whenRunning(() => {
+          const refused = server.offered(sessions)
+          if (refused) simulation.schedule(timing.localMessageUs, () => this.#locally(() => this.#handover.taken(offer, local, refused)))
+          return quiet
+        }))
+      },
+    }
+    simulation.schedule(timing.localMessageUs, () => this.#locally(() => {
+      if (server.alive) this.#handover.join(local)
+    }))
+    server.process.onEnd(() => simulation.schedule(timing.localMessageUs, () => this.#locally(() => this.#handover.leave(local))))
+  }
+
+  /** Whom it watches, each by the region that it is linked to. */
+  get links(): { readonly watcher: PeerWatcher; readonly incarnation: bigint }[] {
+    return this.watchers.flatMap((watcher) => (watcher.link ? [{ watcher, incarnation: watcher.link.header.incarnation }] : []))
+  }
+
+  #locally(run: () => void): unknown {
+    return this.process.whenRunning(() => {
+      run()
+      return quiet
+    })
+  }
+
+  #start(): void {
+    const { simulation } = this.#options
+    const os = this.box.sensor({ name: osSensorName, kind: 'progress', deadlineUs: timing.deadlineUs })
+    this.process.every(timing.beatEveryUs, () => {
+      if (os.beat()) this.life.osBeats.beat(simulation.now())
+      return quiet
+    })
+    this.notes.giveUpAll()
+    this.#handover.resume()
+    this.process.every(timing.lookAfterEveryUs, () => this.#lookAfterOwn())
+    this.process.later(0, () => this.#followPlan())
+    this.process.every(timing.planEveryUs, () => this.#followPlan())
+  }
+
+  /** As `Daemon` does it (`src/daemon/daemon.ts`). */
+  #followPlan(): void {
+    const { peers, node, watch } = this.#config
+    const isDown = (name: string): boolean => this.watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
+    const planned = watchedBy(node, [node, ...peers.map(({ name }) => name)], watch.peers, isDown)
+    for (const peer of peers) {
+      if (!planned.includes(peer.name) || this.watchers.some((watcher) => watcher.peer.name === peer.name)) continue
+      this.watchers.push(new PeerWatcher(this.#config, peer, this.#fabric, {
+        onWatching: () => undefined,
+        onMachine: () => undefined,
+        onVerdict: (name, verdict, evidence) => this.#onVerdict(name, verdict, evidence),
+        recover: (link, target) => {
+          this.#recovered.push(this.#options.lifeOf(link.header.incarnation))
+          return this.#runner.recover(link, target)
+        },
+        lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
+        onCondition: () => undefined,
+        members: () => peers,
+        observers: undefined,
+        fence: undefined,
+        onFenced: () => undefined,
+        log: silent,
+      }, this.#time))
+    }
+  }
+
+  /** As `Daemon` does it. */
+  #predecessor(number: number): Predecessor | undefined {
+    const watcher = this.watchers.find(({ peer }) => nodeNumber(peer.name) === number)
+    const { isDown = false, link } = watcher ?? {}
+    return watcher && { isDown, link: link && { memory: link.sampling, header: link.header } }
+  }
+
+  #lookAfterOwn(): unknown {
+    const { life } = this
+    for (const { box, entry } of abandonedBoxes(this.#region)) markExited(this.#region, box, entry.generation)
+    this.#handover.settle()
+    if (this.fenced && decodeClaim(life.words.claim('node'))?.step === 'announced') this.#options.onFenced()
+    return quiet
+  }
+
+  #lifeOf(peer: string): RegionLife | undefined {
+    const incarnation = this.watchers.find((watcher) => watcher.peer.name === peer)?.link?.header.incarnation
+    return incarnation === undefined ? undefined : this.#options.lifeOf(incarnation)
+  }
+
+  #onVerdict(peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {
+    const life = this.#lifeOf(peer)
+    if (life) this.#options.events.onVerdict(this, life, verdict, evidence)
+  }
+
+  /** Recoveries run one at a time, in the order in which they were asked for; a link may be a newer one by then. */
+  #onStep(target: RecoveryTarget, step: RecoveryStep): void {
+    const life = this.#recovered[0]
+    if (life) this.#options.events.onStep(this, life, target, step)
+  }
+
+  #ended(how: string): void {
+    this.#recovered.shift()
+    this.#options.events.tell(`${this.life.host} ${how}`)
+  }
+}
+
+export const nameOf = (target: RecoveryTarget): string => (target.kind === 'node' ? '(the node)' : `(box ${target.box}, generation ${target.generation})`)
+
+function configOf({ life, nodes, watched, canary }: DaemonOptions): DaemonConfig {
+  return parseConfig({
+    node: life.host,
+    cluster: life.header.cluster,
+    peers: nodes.filter((name) => name !== life.host).map((name) => ({ name, region: `/${name}` })),
+    watch: {
+      peers: watched, intervalUs: timing.sampleEveryUs, osDeadlineMs: timing.deadlineUs / ms,
+      unreachableAfterMs: timing.unreachableAfterUs / ms, refreshMs: timing.refreshEveryUs / ms,
+    },
+    log: 'silent',
+    ...(canary ? { canary } : {}),
+  })
+}
+
+function timeOf(simulation: Simulation, process: Process): DaemonTime {
+  return {
+    nowUs: simulation.now,
+    every: (everyMs, run) => process.every(everyMs * ms, run),
+    later: (afterMs, run) => process.later(afterMs * ms, run),
+    pause: (pauseMs) => new Promise((resolve) => void process.later(pauseMs * ms, resolve)),
+  }
+}

@@ -1,0 +1,48 @@
+/** No alive node is fenced without evidence: each verdict that condemns is held against what really happened, and each fence against the verdicts. */
+import type { BoxVerdict, NodeVerdict } from '../monitor/verdict.js'
+import type { RecoveryTarget } from '../recovery/recover.js'
+import type { Daemon } from './daemon.js'
+import type { Ledger } from './ledger.js'
+import type { RegionLife } from './region-life.js'
+import { ms } from './timing.js'
+
+/** From what a sampler saw to the verdict: a round trip or two on a slow link, and the look at the directory. In microseconds. */
+const decidingUs = 300 * ms
+
+const condemning: readonly string[] = ['os-stalled', 'os-panicked', 'app-stalled', 'app-exited']
+
+export class EvidenceCheck {
+  readonly #ledger: Ledger
+  readonly #nowUs: () => number
+  readonly #condemned = new WeakMap<Daemon, Set<string>>()
+
+  constructor(ledger: Ledger, nowUs: () => number) {
+    this.#ledger = ledger
+    this.#nowUs = nowUs
+  }
+
+  onVerdict(daemon: Daemon, life: RegionLife, verdict: NodeVerdict | BoxVerdict): void {
+    if (!condemning.includes(verdict.kind)) return
+    const subject = 'box' in verdict ? `${verdict.box}/${verdict.generation}` : 'node'
+    const known = this.#condemned.get(daemon) ?? new Set()
+    this.#condemned.set(daemon, known.add(`${life.header.incarnation}/${subject}`))
+    if (!this.#isTrue(daemon, life, verdict)) this.#ledger.violate('no-evidence', `${daemon.life.host} says that ${life.host} ${subject} is ${verdict.kind} (${verdict.seen}), and that is not so`)
+  }
+
+  onFenced(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
+    const subject = target.kind === 'node' ? 'node' : `${target.box}/${target.generation}`
+    if (this.#condemned.get(daemon)?.has(`${life.header.incarnation}/${subject}`)) return
+    this.#ledger.violate('no-evidence', `${daemon.life.host} fenced ${life.host} ${subject}, and had come to no verdict on it`)
+  }
+
+  /** A watcher that was itself stopped tells late what it had seen before. */
+  #isTrue(daemon: Daemon, life: RegionLife, verdict: NodeVerdict | BoxVerdict): boolean {
+    const nowUs = this.#nowUs()
+    const { fromUs, untilUs } = daemon.process.lastStop
+    const sinceUs = nowUs - untilUs < decidingUs ? fromUs - decidingUs : nowUs - decidingUs
+    if (!('box' in verdict)) return life.osBeats.stoppedSince(sinceUs, nowUs)
+    const owner = life.ownerOf(verdict.box, verdict.generation)
+    if (owner === undefined) return false
+    return verdict.kind === 'app-exited' ? !owner.alive : !owner.alive || owner.beats.stoppedSince(sinceUs, nowUs)
+  }
+}

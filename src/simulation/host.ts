@@ -1,0 +1,152 @@
+/** A simulated machine: its daemon, its servers, and what becomes of them when it hangs, dies, or starts again. */
+import { isBackdoorsError } from '../errors.js'
+import type { Simulation } from '../fabric/mock/simulation.js'
+import { draftsLeftIn, type AdoptionNote } from '../recovery/adoption-notes.js'
+import type { Canary } from '../safeguards.js'
+import { safeguardsWithout } from '../safeguards.js'
+import { Daemon, type DaemonOptions } from './daemon.js'
+import type { Ledger } from './ledger.js'
+import { Process } from './process.js'
+import { type RegionLife } from './region-life.js'
+import { Server } from './server.js'
+import { timing } from './timing.js'
+
+export interface HostOptions extends Pick<DaemonOptions, 'simulation' | 'network' | 'nodes' | 'watched' | 'lifeOf' | 'events'> {
+  readonly name: string
+  readonly serverNames: readonly string[]
+  readonly canary: Canary | undefined
+  readonly ledger: Ledger
+  /** A region is made: gives it an incarnation of its own. */
+  readonly newLife: (host: string) => RegionLife
+  /** Called in the midst of each commit of its servers. */
+  readonly midCommit: (server: { readonly life: RegionLife; readonly box: number; readonly generation: number }) => void
+}
+
+export class Host {
+  readonly name: string
+  readonly servers = new Map<string, Server>()
+  daemon: Daemon | undefined
+  life: RegionLife
+  /** What starts the other processes again; it stops and dies with the machine. */
+  system: Process
+  readonly #options: HostOptions
+
+  constructor(options: HostOptions) {
+    this.#options = options
+    this.name = options.name
+    this.system = new Process(this.#simulation, `${this.name}/system`)
+    this.life = options.newLife(this.name)
+    this.#startDaemon()
+    for (const name of options.serverNames) this.#startServer(name)
+  }
+
+  get #simulation(): Simulation {
+    return this.#options.simulation
+  }
+
+  /** Does all of it run, so that it can be relied on to watch, and to serve? */
+  get up(): boolean {
+    return this.system.running && this.daemon?.active === true
+  }
+
+  /** The operating system hangs: nothing of it runs, its memory can be read. @param us `Infinity` for good */
+  stop(us: number): void {
+    for (const process of this.#processes()) process.stop(us)
+  }
+
+  wake(): void {
+    for (const process of this.#processes()) process.wake()
+  }
+
+  /** The machine is reset or loses power; it starts again after so long. @param us `Infinity` for never */
+  die(us: number): void {
+    this.life.lose()
+    for (const process of this.#processes()) process.kill()
+    this.daemon = undefined
+    if (Number.isFinite(us)) this.#simulation.schedule(us, () => this.#boot())
+  }
+
+  killServer(name: string): void {
+    const server = this.servers.get(name)
+    if (!server?.alive) return
+    server.process.kill()
+    this.system.later(timing.restartUs, () => this.#startServer(name))
+  }
+
+  /** Its queue pairs end with it, so that its memory cannot be read until it is there again. */
+  killDaemon(us: number): void {
+    const { daemon } = this
+    if (!daemon?.process.alive) return
+    daemon.process.kill()
+    if (this.life.node.alive) this.life.node.die()
+    this.system.later(us, () => this.#takeUp())
+  }
+
+  #processes(): Process[] {
+    return [this.system, ...(this.daemon ? [this.daemon.process] : []), ...[...this.servers.values()].map(({ process }) => process)]
+  }
+
+  #boot(): void {
+    // Whatever brings it back found it running already: it died twice.
+    if (this.system.alive) return
+    this.system = new Process(this.#simulation, `${this.name}/system`)
+    this.#renew()
+    for (const name of this.#options.serverNames) this.#startServer(name)
+  }
+
+  /** A daemon that starts takes up the region of the last one, unless it has been fenced. */
+  #takeUp(): void {
+    if (this.daemon?.process.alive) return
+    if (this.life.fenced) return this.#renew(draftsLeftIn(this.life.open()))
+    this.life.node.revive()
+    this.#startDaemon()
+  }
+
+  /** @param drafts that the last region names */
+  #renew(drafts: readonly AdoptionNote[] = []): void {
+    this.life.lose()
+    this.life = this.#options.newLife(this.name)
+    this.#startDaemon(drafts)
+  }
+
+  #startDaemon(drafts: readonly AdoptionNote[] = []): void {
+    const { simulation, network, nodes, watched, canary, lifeOf, events } = this.#options
+    const { life } = this
+    const daemon = new Daemon({
+      simulation, network, life, nodes, watched, canary, lifeOf, events, drafts,
+      onFenced: () => {
+        if (this.daemon !== daemon || !daemon.process.alive) return
+        events.tell(`${this.name} was fenced and recovered: its daemon starts anew`)
+        daemon.process.kill()
+        this.life.lose()
+        this.system.later(timing.restartUs, () => this.#takeUp())
+      },
+    })
+    this.daemon = daemon
+    for (const server of this.servers.values()) if (server.alive && server.life === life) daemon.attach(server)
+  }
+
+  #startServer(name: string): void {
+    if (this.servers.get(name)?.alive) return
+    const { simulation, ledger, canary, midCommit, events } = this.#options
+    const { life } = this
+    try {
+      const server: Server = new Server({
+        simulation, ledger, name, life, safeguards: safeguardsWithout(canary),
+        onFenced: () => {
+          if (!server.alive) return
+          events.tell(`${server.name} finds itself fenced, and ends`)
+          this.killServer(name)
+        },
+        midCommit: () => midCommit(server),
+      })
+      this.servers.set(name, server)
+      for (const id of server.held) ledger.checkHolders(id)
+      if (this.daemon?.process.alive && this.daemon.life === life) this.daemon.attach(server)
+    } catch (error) {
+      if (!isBackdoorsError(error, 'FENCED', 'BOXES_EXHAUSTED', 'BOX_IN_USE')) throw error
+      // Its node or its box is fenced: it can start when the daemon has a new region, or the box has been recovered.
+      this.system.later(timing.restartUs, () => this.#startServer(name))
+    }
+  }
+}

@@ -1,0 +1,146 @@
+/** The fabric between simulated machines: who can reach whom, how well, and the links that daemons hold. */
+import { BackdoorsError } from '../errors.js'
+import type { Conditions } from '../fabric/mock/conditions.js'
+import { MockMemory } from '../fabric/mock/mock-memory.js'
+import type { Simulation } from '../fabric/mock/simulation.js'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
+import type { PeerConfig } from '../daemon/config.js'
+import type { PeerFabric, PeerHandlers, PeerLink } from '../daemon/peer-fabric.js'
+import type { ControlConnection } from '../monitor/verdict.js'
+import type { RegionHeader } from '../region/header.js'
+import type { Host } from './host.js'
+import type { Process } from './process.js'
+import { ProcessMemory } from './process-memory.js'
+import type { RegionLife } from './region-life.js'
+import { ms, timing } from './timing.js'
+
+/** A machine that says nothing for so long is silent, in microseconds. */
+const silentAfterUs = 100 * ms
+
+const calm: Partial<Conditions> = { delayUs: 2, jitterUs: 6, tearProbability: 0.02, tearSpreadUs: 20, timeoutUs: 60 * ms, retryUs: ms, failProbability: 0, cut: false }
+
+/** Links between two machines, whichever way. */
+const linkKey = (a: string, b: string): string => [a, b].sort().join('–')
+
+export class Network {
+  readonly simulation: Simulation
+  readonly #hostOf: (name: string) => Host
+  readonly #conditions = new Map<string, Partial<Conditions>>()
+  readonly #memories = new Set<{ readonly key: string; readonly memory: MockMemory }>()
+
+  constructor(simulation: Simulation, hostOf: (name: string) => Host) {
+    this.simulation = simulation
+    this.#hostOf = hostOf
+  }
+
+  /** @param conditions on top of calm ones; nothing for a link that is well */
+  setLink(a: string, b: string, conditions: Partial<Conditions> = {}): void {
+    const key = linkKey(a, b)
+    this.#conditions.set(key, conditions)
+    for (const each of this.#memories) if (each.key === key) each.memory.setConditions({ ...calm, ...conditions })
+  }
+
+  mendAll(): void {
+    for (const key of [...this.#conditions.keys()]) this.setLink(...(key.split('–') as [string, string]))
+  }
+
+  isCut(a: string, b: string): boolean {
+    return this.#conditions.get(linkKey(a, b))?.cut === true
+  }
+
+  /** The peer, where its daemon would answer a connection from `from` now. */
+  answering(from: string, to: string): Host | undefined {
+    const host = this.#hostOf(to)
+    return !this.isCut(from, to) && host.daemon?.process.running === true && host.life.node.alive ? host : undefined
+  }
+
+  /** What `from` hears of the machine otherwise. */
+  control(from: string, life: RegionLife, knownForUs: number | undefined): ControlConnection {
+    if (knownForUs === undefined) return 'answers'
+    const host = this.#hostOf(life.host)
+    const isHeard = !this.isCut(from, life.host) && host.system.running
+    if (isHeard && host.daemon?.process.running === true) return 'answers'
+    if (isHeard && host.daemon?.process.alive !== true) return 'reset'
+    return knownForUs < silentAfterUs ? 'unheard' : 'silent'
+  }
+
+  connect(from: string, life: RegionLife, process: Process): { memory: RemoteMemory; close: () => Promise<void> } {
+    const key = linkKey(from, life.host)
+    const mock = new MockMemory(this.simulation, life.node, { from, conditions: { ...calm, ...this.#conditions.get(key) } })
+    const entry = { key, memory: mock }
+    this.#memories.add(entry)
+    const close = (): Promise<void> => {
+      this.#memories.delete(entry)
+      return mock.close()
+    }
+    process.onEnd(() => void close())
+    return { memory: new ProcessMemory(mock, process, (us, run) => void this.simulation.schedule(us, run)), close }
+  }
+}
+
+/** One daemon's way to its peers. */
+export class SimulatedFabric implements PeerFabric {
+  constructor(
+    readonly network: Network,
+    readonly from: string,
+    readonly process: Process,
+  ) {}
+
+  keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
+    let incarnation: bigint | undefined
+    let troubled = false
+    const look = (): void => {
+      const host = this.network.answering(this.from, peer.name)
+      if (host === undefined) {
+        if (!troubled) handlers.onTrouble(new BackdoorsError('PEER_UNREACHABLE', `${peer.name} does not answer.`, { peer: peer.name }))
+        troubled = true
+        return
+      }
+      troubled = false
+      if (host.life.header.incarnation === incarnation) return
+      incarnation = host.life.header.incarnation
+      handlers.onLink(new SimulatedLink(this, host.life, () => void (incarnation = undefined)))
+    }
+    this.process.later(0, look)
+    const stop = this.process.every(timing.connectEveryUs, look)
+    return { close: async () => stop() }
+  }
+
+  setMembers(): void {}
+
+  async reloadKeys(): Promise<void> {}
+
+  async close(): Promise<void> {}
+}
+
+class SimulatedLink implements PeerLink {
+  readonly header: RegionHeader
+  readonly sampling: RemoteMemory
+  readonly recovery: RemoteMemory
+  readonly renew: () => void
+  readonly #close: () => Promise<unknown>
+  readonly #control: PeerLink['control']
+
+  constructor({ network, from, process }: SimulatedFabric, life: RegionLife, renew: () => void) {
+    const sampling = network.connect(from, life, process)
+    const recovery = network.connect(from, life, process)
+    this.header = life.header
+    this.sampling = sampling.memory
+    this.recovery = recovery.memory
+    this.renew = renew
+    this.#control = (knownForUs) => network.control(from, life, knownForUs)
+    this.#close = () => Promise.all([sampling.close(), recovery.close()])
+  }
+
+  control(knownForUs: number | undefined): ControlConnection {
+    return this.#control(knownForUs)
+  }
+
+  forRecovery(): Promise<RemoteMemory> {
+    return Promise.resolve(this.recovery)
+  }
+
+  async close(): Promise<void> {
+    await this.#close()
+  }
+}

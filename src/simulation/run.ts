@@ -1,0 +1,72 @@
+/** Runs one scenario from beginning to end, and tells whether every invariant held. */
+import { Cluster } from './cluster.js'
+import { expectations, type Expectations } from './expectations.js'
+import type { Violation } from './ledger.js'
+import type { Scenario } from './scenario.js'
+import { settlement, type Settlement } from './settled.js'
+import { ms, timing } from './timing.js'
+
+/** Invariants are checked at every event; that one is broken is seen after so long, in microseconds. */
+const sliceUs = 100 * ms
+/** What is settled must stay so for as long. */
+const calmUs = 300 * ms
+
+export interface Outcome {
+  readonly scenario: Scenario
+  readonly ok: boolean
+  readonly violations: readonly Violation[]
+  /** SHA-256 over everything that happened: the same scenario gives the same. */
+  readonly hash: string
+  readonly virtualMs: number
+  /** Faults that struck, recoveries that ended, commits that were acknowledged. */
+  readonly faults: number
+  readonly recoveries: number
+  readonly commits: number
+  readonly excused: number
+  readonly story: readonly (readonly [atUs: number, what: string])[]
+}
+
+/** @param expected what the cluster must be able to do */
+export async function runScenario(scenario: Scenario, expected: Expectations = expectations): Promise<Outcome> {
+  const cluster = new Cluster(scenario, expected)
+  const { ledger } = cluster
+  let excused = 0
+  try {
+    excused = await runToTheEnd(cluster, scenario, expected)
+  } catch (error) {
+    // What no process may throw is a failure of this seed, and not the end of all others.
+    ledger.violate('crashed', error instanceof Error ? (error.stack ?? error.message) : String(error))
+  }
+  for (const { invariant, what } of ledger.violations) cluster.tell(`BROKEN ${invariant}: ${what}`)
+  return outcomeOf(scenario, cluster, excused)
+}
+
+/** @returns how many sessions are excused in the end */
+async function runToTheEnd(cluster: Cluster, scenario: Scenario, expected: Expectations): Promise<number> {
+  const { simulation, ledger } = cluster
+  const isBroken = (): boolean => ledger.violations.length > 0
+  while (!isBroken() && simulation.now() < timing.healedUs) await simulation.advance(sliceUs)
+  cluster.faults.end()
+  cluster.network.mendAll()
+  cluster.tell('no more faults')
+  let last: Settlement = { debts: [], excused: 0 }
+  let calmSinceUs: number | undefined
+  while (!isBroken() && simulation.now() < timing.limitUs) {
+    last = settlement(cluster, expected, scenario.watched)
+    if (last.debts.length > 0) calmSinceUs = undefined
+    else if (simulation.now() - (calmSinceUs ??= simulation.now()) >= calmUs) break
+    await simulation.advance(sliceUs)
+  }
+  for (const { invariant, what } of isBroken() ? [] : last.debts) ledger.violate(invariant, what)
+  return last.excused
+}
+
+function outcomeOf(scenario: Scenario, { simulation, ledger, faults, recoveries, story, hosts, clients }: Cluster, excused: number): Outcome {
+  const commits = [...ledger.sessions.values()].reduce((sum, { acknowledged }) => sum + acknowledged, 0)
+  for (const client of clients) client.stop()
+  for (const host of hosts) host.die(Infinity)
+  return {
+    scenario, ok: ledger.violations.length === 0, violations: ledger.violations, hash: simulation.trace.hash,
+    virtualMs: simulation.now() / ms, faults: faults.struck, recoveries, commits, excused, story,
+  }
+}

@@ -1,0 +1,80 @@
+/** What must be true of a cluster in which nothing has gone wrong for long enough: all that can be recovered is, and everybody is watched. */
+import { decodeClaim } from '../region/control.js'
+import { claimKey, type Cluster } from './cluster.js'
+import type { Expectations } from './expectations.js'
+import type { Host } from './host.js'
+import type { Invariant, SessionTruth } from './ledger.js'
+import type { RegionLife } from './region-life.js'
+
+export interface Debt {
+  readonly invariant: Invariant
+  readonly what: string
+}
+
+export interface Settlement {
+  /** What is owed still. */
+  readonly debts: readonly Debt[]
+  /** Sessions whose memory is gone, or was damaged, or whose recovery nobody can be expected to finish. */
+  readonly excused: number
+}
+
+export function settlement(cluster: Cluster, expectations: Expectations, watched: number): Settlement {
+  const debts: Debt[] = []
+  let excused = 0
+  for (const truth of cluster.ledger.sessions.values()) {
+    if (isServed(cluster, truth)) continue
+    if (isExcused(cluster, truth, expectations)) excused++
+    else debts.push({ invariant: 'lost', what: `${truth.id}, of which ${truth.acknowledged} was acknowledged, is served by nobody: it is ${truth.home.host}'s, in box ${truth.box}` })
+  }
+  return { debts: [...debts, ...planDebts(cluster, watched)], excused }
+}
+
+function isServed(cluster: Cluster, { id, acknowledged }: SessionTruth): boolean {
+  const serving = cluster.servers().filter((server) => server.process.running && server.holds(id) && !server.life.isFenced(server.box, server.generation))
+  return serving.some((server) => (server.valueOf(id) ?? 0) >= acknowledged)
+}
+
+function isExcused(cluster: Cluster, { home, box, damaged, disputed }: SessionTruth, { succession }: Expectations): boolean {
+  if (damaged || disputed || isOutOfReach(cluster, home, box)) return true
+  return ([box, 'node'] as const).some((each) => {
+    const claim = decodeClaim(home.words.claim(each))
+    const recoverer = cluster.recoverers.get(claimKey(home, each))
+    if (claim === undefined) return false
+    // What was announced was the recoverer's own by then, though nobody here has been told so, and is lost with it.
+    if (claim.step === 'announced') return recoverer !== undefined && isOutOfReach(cluster, recoverer.life, 0)
+    return !succession && recoverer?.daemon.active !== true
+  })
+}
+
+/** Is its memory gone, or nobody there who could recover from it: one that is up, and linked to it while its daemon lends it? */
+function isOutOfReach(cluster: Cluster, home: RegionLife, box: number): boolean {
+  if (home.lost || isStranded(cluster, home, box)) return true
+  const isLinked = (host: Host): boolean => home.node.alive && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
+  return !cluster.hosts.some((host) => host.up && (host.life === home ? canServe(host, box) : isLinked(host)))
+}
+
+/** Was it adopted on a machine that is up, and where no server is left to take it over? */
+function isStranded({ hosts }: Cluster, home: RegionLife, box: number): boolean {
+  const host = hosts.find(({ life, up }) => up && life === home)
+  return box === 0 && host !== undefined && ![...host.servers.values()].some((server) => server.process.running && !home.isFenced(server.box, server.generation))
+}
+
+/** Can it bring what is in this box back by itself? Not where the server hangs, or has been fenced. */
+function canServe({ life, servers }: Host, box: number): boolean {
+  if (box === 0) return true
+  const owner = [...servers.values()].find((server) => server.life === life && server.box === box && server.alive)
+  return owner ? owner.process.running && !life.isFenced(box, owner.generation) : life.words.fence(box) === 0
+}
+
+/** Each node that is up has as many watchers that are up as were asked for, or as there are. */
+function planDebts({ hosts }: Cluster, watched: number): Debt[] {
+  const up = hosts.filter((host) => host.up)
+  return up.flatMap((host) => {
+    const watchers = up.filter((other) => other !== host && watches(other, host))
+    const due = Math.min(watched, up.length - 1)
+    return watchers.length >= due ? [] : [{ invariant: 'plan' as const, what: `${host.name} is up and watched by ${watchers.map(({ name }) => name).join(', ') || 'nobody'}, and ${due} were due` }]
+  })
+}
+
+const watches = (host: Host, other: Host): boolean =>
+  host.daemon?.links.some(({ watcher, incarnation }) => incarnation === other.life.header.incarnation && watcher.verdict.kind === 'alive') === true

@@ -1,0 +1,94 @@
+/** Whole clusters under drawn faults: they hold what they promise, the same seed is the same run, and a missing safeguard is missed. */
+import { describe, expect, it } from 'vitest'
+import type { Canary } from '../safeguards.js'
+import type { Invariant } from './ledger.js'
+import { runScenario, type Outcome } from './run.js'
+import { drawScenario, faultKinds, type FaultKind, type Scenario } from './scenario.js'
+import { runSeeds } from './seeds.js'
+import { shrink } from './shrink.js'
+import { storyOf } from './story.js'
+
+const ms = 1000
+
+async function run(first: number, count: number, scenario: Parameters<typeof drawScenario>[1] = {}): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  for await (const outcome of runSeeds({ first, count, scenario, jobs: 1 })) outcomes.push(outcome)
+  return outcomes
+}
+
+/** The first of so many seeds that breaks an invariant without this safeguard. */
+async function caught(canary: Canary, within: number, kinds: readonly FaultKind[] = faultKinds): Promise<Outcome | undefined> {
+  for (let seed = 1; seed <= within; seed++) {
+    const outcome = await runScenario(drawScenario(seed, { canary, kinds }))
+    if (!outcome.ok) return outcome
+  }
+  return undefined
+}
+
+const broken = (outcome: Outcome | undefined): Invariant | undefined => outcome?.violations[0]?.invariant
+
+/** Two machines more than fail, and what befalls the first. */
+const withFaults = (faults: Scenario['faults']): Scenario => ({ seed: 9, nodes: 3, watched: 2, sessions: 6, faults })
+const fault = (kind: FaultKind, atMs: number, lastsMs: number | null): Scenario['faults'][number] => ({ kind, when: { atUs: atMs * ms }, who: 0, other: 0, lastsUs: lastsMs === null ? null : lastsMs * ms, midCommit: null })
+
+describe('a simulated cluster', () => {
+  it('keeps its promises in 50 seeds, in which there is much to recover', async () => {
+    const outcomes = await run(1, 50)
+    expect(outcomes.filter(({ ok }) => !ok).map(storyOf)).toEqual([])
+    const total = (key: 'faults' | 'recoveries' | 'commits'): number => outcomes.reduce((sum, outcome) => sum + outcome[key], 0)
+    expect(total('faults')).toBeGreaterThan(100)
+    expect(total('recoveries')).toBeGreaterThan(30)
+    expect(total('commits')).toBeGreaterThan(10_000)
+  }, 120_000)
+
+  it('is the same run at the same seed, bit for bit, and another at another', async () => {
+    const [first, again, other] = [(await run(7, 1))[0], (await run(7, 1))[0], (await run(8, 1))[0]]
+    expect(again).toEqual(first)
+    expect(other?.hash).not.toBe(first?.hash)
+  })
+
+  it('without faults recovers nobody, and all is served', async () => {
+    expect(await runScenario(withFaults([]))).toMatchObject({ ok: true, recoveries: 0, excused: 0 })
+  })
+
+  it('recovers a machine that stops, and puts up with its waking', async () => {
+    expect(await runScenario(withFaults([fault('stop-machine', 400, 500)]))).toMatchObject({ ok: true, recoveries: 1, excused: 0 })
+  })
+
+  it('recovers a machine that stops after its daemon had stalled', async () => {
+    expect(await runScenario(withFaults([fault('stall-daemon', 400, 3000), fault('stop-machine', 700, null)]))).toMatchObject({ ok: true, recoveries: 1, excused: 0 })
+  })
+
+  it('fences nobody whose daemon dies or whose links are cut', async () => {
+    const faults = [fault('kill-daemon', 400, 300), { ...fault('cut-link', 900, 300), other: 1 }]
+    expect(await runScenario(withFaults(faults))).toMatchObject({ ok: true, recoveries: 0, excused: 0 })
+  })
+})
+
+describe('a safeguard that is switched off', () => {
+  it('is missed: the fence', async () => {
+    expect(broken(await caught('fence', 20))).toBe('acknowledged-after-fence')
+  }, 60_000)
+
+  it('is missed: the claim', async () => {
+    expect(broken(await caught('claim', 20))).toBe('served-twice')
+  }, 60_000)
+
+  it('is missed: the CRC', async () => {
+    expect(broken(await caught('crc', 60, ['rot', 'stop-machine', 'hang-server']))).toBe('never-committed')
+  }, 60_000)
+})
+
+describe('a scenario that fails', () => {
+  it('is made smaller, and tells a story that ends with what was broken', async () => {
+    const failed = await caught('claim', 20)
+    if (failed === undefined) throw new Error('nothing to shrink')
+    const { outcome, runs } = await shrink(failed, (scenario) => runScenario(scenario), 40)
+    expect(broken(outcome)).toBe('served-twice')
+    expect(runs).toBeLessThanOrEqual(40)
+    expect(outcome.scenario.faults.length).toBeLessThanOrEqual(2)
+    expect(outcome.scenario.sessions).toBeLessThan(failed.scenario.sessions)
+    expect(outcome.story.length).toBeLessThan(failed.story.length)
+    expect(storyOf(outcome)).toMatch(/BROKEN served-twice: s\d+ is served by [^\n]* and neither is fenced\ntrace [0-9a-f]{64}$/)
+  }, 60_000)
+})
