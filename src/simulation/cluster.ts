@@ -7,7 +7,6 @@ import type { RecoveryTarget } from '../recovery/recover.js'
 import { Client } from './client.js'
 import { nameOf, type Daemon } from './daemon.js'
 import { EvidenceCheck } from './evidence.js'
-import type { Expectations } from './expectations.js'
 import { Faults } from './faults.js'
 import { Host } from './host.js'
 import { Ledger } from './ledger.js'
@@ -42,12 +41,10 @@ export class Cluster {
   readonly #evidence: EvidenceCheck
   readonly #lives = new Map<bigint, RegionLife>()
   readonly #random: Random
-  readonly #expected: Expectations
   /** Fences that are about to be raised, by the box or node that they are for. */
   readonly #fences = new Map<string, { readonly daemon: Daemon; readonly target: RecoveryTarget }>()
 
-  constructor(scenario: Scenario, expected: Expectations) {
-    this.#expected = expected
+  constructor(scenario: Scenario) {
     const simulation = new Simulation(scenario.seed, { keepTrace: 100 })
     this.simulation = simulation
     this.#random = simulation.random('cluster')
@@ -128,7 +125,6 @@ export class Cluster {
     else this.#fences.delete(key)
     if (step === 'fenced') this.#evidence.onFenced(daemon, life, target)
     if (step === 'claimed') this.#claimed(daemon, life, target)
-    if (step === 'adopted') this.#adopted(daemon, life)
     if (step === 'announced') this.#announced(daemon, life, target)
     const hostOf = (name: string): Host => this.hosts.find((host) => host.name === name) as Host
     this.faults.onStep(step, { recoverer: hostOf(daemon.life.host), suspect: hostOf(life.host) })
@@ -140,20 +136,7 @@ export class Cluster {
     // One that is started anew finds its own claim, and may find that all was done by then.
     const isOver = decodeClaim(life.words.claim(each))?.step === 'announced' && this.recoverers.has(key)
     if (isOver) return
-    // Started anew with another memory, it takes up what its earlier life had adopted into one that is gone.
-    const before = this.recoverers.get(key)?.life
-    const isOther = before?.host === daemon.life.host && before !== daemon.life
     this.recoverers.set(key, { daemon, life: daemon.life })
-    if (!isOther || this.#expected.succession) return
-    for (const truth of this.ledger.sessions.values()) if (truth.home === life && (each === 'node' || each === truth.box)) truth.disputed = true
-  }
-
-  /** A recoverer is being recovered, and what it had adopted and not announced yet with it: whoever succeeds it has the same. */
-  #adopted(daemon: Daemon, life: RegionLife): void {
-    if (this.#expected.succession) return
-    for (const truth of this.ledger.sessions.values()) {
-      if (truth.home !== life && truth.home !== daemon.life && daemon.hasAdopted(truth.id, life)) truth.disputed = true
-    }
   }
 
   /** What was the failed node's is the recoverer's from now on. */

@@ -108,10 +108,6 @@ export class Daemon {
     return this.#adopted(id)?.payload
   }
 
-  hasAdopted(id: string, from: RegionLife): boolean {
-    return this.#adopted(id)?.origin?.incarnation === from.header.incarnation
-  }
-
   #adopted(id: string): SessionVersion | undefined {
     try {
       return this.process.lookInto(() => this.box.sessions.get(this.box.sessions.store(storeName), id))

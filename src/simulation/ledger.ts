@@ -32,8 +32,6 @@ export interface SessionTruth {
   box: number
   /** Bits of its home have rotted: what is lost by that is not held against anybody. */
   damaged: boolean
-  /** Two nodes may each take it for theirs, which is not held against them (`expectations.ts`). */
-  disputed: boolean
 }
 
 export class Ledger {
@@ -48,7 +46,7 @@ export class Ledger {
   }
 
   begin(id: string, home: RegionLife, box: number): void {
-    this.sessions.set(id, { id, tried: 1, acknowledged: 1, home, box, damaged: false, disputed: false })
+    this.sessions.set(id, { id, tried: 1, acknowledged: 1, home, box, damaged: false })
   }
 
   truthOf(id: string): SessionTruth {
@@ -83,7 +81,7 @@ export class Ledger {
       return undefined
     }
     // A server that has been fenced and does not know it yet may show what it has; it cannot commit.
-    if (value < truth.acknowledged && !truth.damaged && !truth.disputed && !by.life.isFenced(by.box, by.generation)) this.violate('lost', `${by.name} serves ${id} as ${value}, and ${truth.acknowledged} had been acknowledged`)
+    if (value < truth.acknowledged && !truth.damaged && !by.life.isFenced(by.box, by.generation)) this.violate('lost', `${by.name} serves ${id} as ${value}, and ${truth.acknowledged} had been acknowledged`)
     return value
   }
 
@@ -98,6 +96,6 @@ export class Ledger {
   /** To be called whenever a server has come to hold a session. */
   checkHolders(id: string): void {
     const serving = this.#holders().filter((holder) => holder.alive && holder.holds(id) && !holder.life.isFenced(holder.box, holder.generation))
-    if (serving.length > 1 && this.sessions.get(id)?.disputed !== true) this.violate('served-twice', `${id} is served by ${serving.map(({ name }) => name).join(' and ')}, and neither is fenced`)
+    if (serving.length > 1) this.violate('served-twice', `${id} is served by ${serving.map(({ name }) => name).join(' and ')}, and neither is fenced`)
   }
 }

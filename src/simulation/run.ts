@@ -1,6 +1,5 @@
 /** Runs one scenario from beginning to end, and tells whether every invariant held. */
 import { Cluster } from './cluster.js'
-import { expectations, type Expectations } from './expectations.js'
 import type { Violation } from './ledger.js'
 import type { Scenario } from './scenario.js'
 import { settlement, type Settlement } from './settled.js'
@@ -26,13 +25,12 @@ export interface Outcome {
   readonly story: readonly (readonly [atUs: number, what: string])[]
 }
 
-/** @param expected what the cluster must be able to do */
-export async function runScenario(scenario: Scenario, expected: Expectations = expectations): Promise<Outcome> {
-  const cluster = new Cluster(scenario, expected)
+export async function runScenario(scenario: Scenario): Promise<Outcome> {
+  const cluster = new Cluster(scenario)
   const { ledger } = cluster
   let excused = 0
   try {
-    excused = await runToTheEnd(cluster, scenario, expected)
+    excused = await runToTheEnd(cluster, scenario)
   } catch (error) {
     // What no process may throw is a failure of this seed, and not the end of all others.
     ledger.violate('crashed', error instanceof Error ? (error.stack ?? error.message) : String(error))
@@ -42,7 +40,7 @@ export async function runScenario(scenario: Scenario, expected: Expectations = e
 }
 
 /** @returns how many sessions are excused in the end */
-async function runToTheEnd(cluster: Cluster, scenario: Scenario, expected: Expectations): Promise<number> {
+async function runToTheEnd(cluster: Cluster, scenario: Scenario): Promise<number> {
   const { simulation, ledger } = cluster
   const isBroken = (): boolean => ledger.violations.length > 0
   while (!isBroken() && simulation.now() < timing.healedUs) await simulation.advance(sliceUs)
@@ -52,7 +50,7 @@ async function runToTheEnd(cluster: Cluster, scenario: Scenario, expected: Expec
   let last: Settlement = { debts: [], excused: 0 }
   let calmSinceUs: number | undefined
   while (!isBroken() && simulation.now() < timing.limitUs) {
-    last = settlement(cluster, expected, scenario.watched)
+    last = settlement(cluster, scenario.watched)
     if (last.debts.length > 0) calmSinceUs = undefined
     else if (simulation.now() - (calmSinceUs ??= simulation.now()) >= calmUs) break
     await simulation.advance(sliceUs)

@@ -1,7 +1,6 @@
 /** What must be true of a cluster in which nothing has gone wrong for long enough: all that can be recovered is, and everybody is watched. */
-import { decodeClaim } from '../region/control.js'
+import { decodeClaim, isBefore } from '../region/control.js'
 import { claimKey, type Cluster } from './cluster.js'
-import type { Expectations } from './expectations.js'
 import type { Host } from './host.js'
 import type { Invariant, SessionTruth } from './ledger.js'
 import type { RegionLife } from './region-life.js'
@@ -18,12 +17,12 @@ export interface Settlement {
   readonly excused: number
 }
 
-export function settlement(cluster: Cluster, expectations: Expectations, watched: number): Settlement {
+export function settlement(cluster: Cluster, watched: number): Settlement {
   const debts: Debt[] = []
   let excused = 0
   for (const truth of cluster.ledger.sessions.values()) {
     if (isServed(cluster, truth)) continue
-    if (isExcused(cluster, truth, expectations)) excused++
+    if (isExcused(cluster, truth)) excused++
     else debts.push({ invariant: 'lost', what: `${truth.id}, of which ${truth.acknowledged} was acknowledged, is served by nobody: it is ${truth.home.host}'s, in box ${truth.box}` })
   }
   return { debts: [...debts, ...planDebts(cluster, watched)], excused }
@@ -34,15 +33,14 @@ function isServed(cluster: Cluster, { id, acknowledged }: SessionTruth): boolean
   return serving.some((server) => (server.valueOf(id) ?? 0) >= acknowledged)
 }
 
-function isExcused(cluster: Cluster, { home, box, damaged, disputed }: SessionTruth, { succession }: Expectations): boolean {
-  if (damaged || disputed || isOutOfReach(cluster, home, box)) return true
+function isExcused(cluster: Cluster, { home, box, damaged }: SessionTruth): boolean {
+  if (damaged || isOutOfReach(cluster, home, box)) return true
   return ([box, 'node'] as const).some((each) => {
     const claim = decodeClaim(home.words.claim(each))
     const recoverer = cluster.recoverers.get(claimKey(home, each))
-    if (claim === undefined) return false
-    // What was announced was the recoverer's own by then, though nobody here has been told so, and is lost with it.
-    if (claim.step === 'announced') return recoverer !== undefined && isOutOfReach(cluster, recoverer.life, 0)
-    return !succession && recoverer?.daemon.active !== true
+    // From then on they are the recoverer's own, though nobody here has been told so, and are lost with it.
+    const isTheirs = claim !== undefined && !isBefore(claim.step, 'adopted')
+    return isTheirs && recoverer !== undefined && isOutOfReach(cluster, recoverer.life, 0)
   })
 }
 
