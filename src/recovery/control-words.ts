@@ -98,8 +98,6 @@ export class ClaimHolder {
     readonly generation: number,
     claim: Claim,
     private readonly obeyed: boolean,
-    /** Number of the node that it was taken over from. */
-    readonly predecessor: number | undefined,
   ) {
     this.#claim = claim
     this.#offset = controlPairOffset(box) + control.claim
@@ -117,18 +115,16 @@ export class ClaimHolder {
   static async take(memory: RemoteMemory, box: number | 'node', generation: number, { recoverer, judge, obeyed = true }: ClaimOptions): Promise<ClaimHolder> {
     let wanted: Claim = { recoverer, term: 1, step: 'claimed', generation: claimGeneration(generation) }
     const offset = controlPairOffset(box) + control.claim
-    let predecessor: number | undefined
     let expected = 0n
     for (let attempt = 0; attempt < maxTries; attempt++) {
       const before = await memory.compareAndSwap(offset, expected, encodeClaim(wanted))
-      if (before === expected || !obeyed) return new ClaimHolder(memory, box, generation, wanted, obeyed, predecessor)
+      if (before === expected || !obeyed) return new ClaimHolder(memory, box, generation, wanted, obeyed)
       const held = decodeClaim(before)
       if (held?.generation === wanted.generation) {
         const succession = await judge(held)
-        if (succession === 'leave' && held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed, undefined)
+        if (succession === 'leave' && held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed)
         if (succession === 'wait') throw new BackdoorsError('CLAIM_UNSETTLED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} (step ${held.step}), or did.`, { peer: memory.peer, offset })
         if (succession === 'leave') throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} has recovered ${describe(memory.peer, box)} (step ${held.step}).`, { peer: memory.peer, offset })
-        predecessor = held.recoverer
         // How far the predecessor said it read is kept to: others may rely on it already.
         wanted = { ...wanted, term: (held.term + 1) & 0xffff, step: isBefore(held.step, 'extracted') ? 'claimed' : 'extracted' }
       }

@@ -119,7 +119,7 @@ class Recovery {
     const others: number[] = []
     for (const [box, entry] of directory.entries()) {
       if (entry?.state === 'free' || entry?.state === 'closed') continue
-      const claim = await this.#claimUnlessOthers(box, entry?.generation ?? fenceAll, deciding.predecessor)
+      const claim = await this.#claimUnlessOthers(box, entry?.generation ?? fenceAll)
       // One that had been recovered here by itself, before the node failed, is no part of this recovery.
       const isOver = claim === undefined || claim.step === 'announced' || (isBefore(deciding.step, 'adopted') && !isBefore(claim.step, 'adopted'))
       if (isOver) others.push(box)
@@ -129,9 +129,10 @@ class Recovery {
     return { deciding, boxes, others }
   }
 
-  async #claimUnlessOthers(box: number, generation: number, predecessor: number | undefined): Promise<ClaimHolder | undefined> {
+  /** Who has the node's claim takes over whatever of its boxes is not adopted yet: that costs nobody anything. */
+  async #claimUnlessOthers(box: number, generation: number): Promise<ClaimHolder | undefined> {
     try {
-      return await this.#claim(box, generation, predecessor)
+      return await this.#claim(box, generation, true)
     } catch (error) {
       if (!isBackdoorsError(error, 'ALREADY_CLAIMED', 'CLAIM_UNSETTLED')) throw error
       if (error.code === 'CLAIM_UNSETTLED') this.#report.unsettled.push({ kind: 'box', box, generation })
@@ -159,11 +160,11 @@ class Recovery {
     return undefined
   }
 
-  /** @param predecessor one whose claims are taken over as long as that is safe, whatever is known of it */
-  #claim(box: number | 'node', generation: number, predecessor?: number): Promise<ClaimHolder> {
+  /** @param takesOver whoever holds it, and however well he is, as long as that is safe */
+  #claim(box: number | 'node', generation: number, takesOver = false): Promise<ClaimHolder> {
     const { memory, recoverer, judgeClaim } = this.#options
     const judgeHeld = judgeClaim ? (held: Claim) => judgeClaim({ ...this.#source, target: box }, held) : noSuccession(recoverer)
-    const judge = async (held: Claim): Promise<Succession> => (held.recoverer === predecessor && isBefore(held.step, 'adopted') ? 'take-over' : judgeHeld(held))
+    const judge = async (held: Claim): Promise<Succession> => (judgeClaim && takesOver && held.recoverer !== recoverer && isBefore(held.step, 'adopted') ? 'take-over' : judgeHeld(held))
     return ClaimHolder.take(memory, box, generation, { recoverer, judge, obeyed: this.#safeguards.claim })
   }
 
@@ -183,8 +184,8 @@ class Recovery {
       notes?.confirm(this.#source)
       if (!isBefore(deciding.step, 'announced')) return
       await announce(this.#report)
-      // What found no room is still the dead node's alone: a claim that says `announced` would let its memory go.
-      if (this.#report.refused > 0) return this.#step('announced')
+      // What found no room, or may still fall to somebody, is the dead node's alone: a claim that says `announced` would let its memory go.
+      if (this.#report.refused > 0 || this.#report.unsettled.length > 0) return this.#step('announced')
       // The deciding claim is the last: the memory may go when it is announced.
       await this.#advance(held.reverse(), 'announced')
       notes?.forget(this.#source)

@@ -31,7 +31,9 @@ export class EvidenceCheck {
 
   onFenced(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
     const subject = target.kind === 'node' ? 'node' : `${target.box}/${target.generation}`
-    if (this.#condemned.get(daemon)?.has(`${life.header.incarnation}/${subject}`)) return
+    const known = this.#condemned.get(daemon)
+    // A box that another had claimed by itself may fall to who has condemned its whole node.
+    if ([subject, 'node'].some((each) => known?.has(`${life.header.incarnation}/${each}`))) return
     this.#ledger.violate('no-evidence', `${daemon.life.host} fenced ${life.host} ${subject}, and had come to no verdict on it`)
   }
 
