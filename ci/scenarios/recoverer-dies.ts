@@ -21,7 +21,8 @@ async function trial(context: ScenarioContext, cluster: ClusterGuests<readonly [
   await b.daemonLog.until(`${step} of a by b`, ({ event, peer, step: told }) => event === 'step' && peer === 'a' && told === step)
   log(`b stopped at ${step}`)
   clients.process.write('fail b\n')
-  hang(b)
+  // Its daemon stops itself; a second signal might come before that, and be the one that it is woken from.
+  b.server.kill('SIGSTOP')
   const last = await c.daemonLog.until('recovery of b by c', ({ event, peer, outcome }) => event === 'recovered' && peer === 'b' && outcome === 'announced')
   await clients.log.until('recovery of all sessions', ({ event }) => event === 'all-recovered', 90_000)
   log(`${sessions} sessions are served by c`)
