@@ -4,15 +4,15 @@
  */
 import { recoverySteps, type RecoveryStep } from '../../src/region/control.js'
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
-import { bootGuests, endNodes, hang, judge, rigTimes, startClients, startNodes, wakeFenced, type ClusterGuests } from './cluster.js'
+import { bootGuests, endNodes, hang, judge, startClients, startNodes, wakeFenced, type ClusterGuests } from './cluster.js'
 
 const sessions = 20
-/** Of the node that is to recover second, so that the other one is first. In milliseconds. */
-const secondDeadlineMs = 2 * rigTimes.osDeadlineMs
+/** The node that is to recover second fences by a command first, which takes that long: so the other one is first. In seconds. */
+const secondFencesForS = 4
 
 async function trial(context: ScenarioContext, cluster: ClusterGuests<readonly ['a', 'b', 'c']>, step: RecoveryStep): Promise<ScenarioResult> {
   const { log } = context
-  const nodes = await startNodes(context, cluster, { b: { stopAt: { peer: 'a', step } }, c: { watch: { osDeadlineMs: secondDeadlineMs } } })
+  const nodes = await startNodes(context, cluster, { b: { stopAt: { peer: 'a', step } }, c: { recovery: { fence: { command: ['/bin/sleep', String(secondFencesForS)] } } } })
   const [a, b, c] = nodes
   const clients = await startClients(c, a, [b, c], sessions, { prefix: `${step}-` })
   clients.process.write('fail a\n')

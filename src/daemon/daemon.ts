@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events'
 import { pino, type Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
 import { RelayServer, type RelayedSource } from '../fabric/relay/relay-server.js'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { monotonicMs } from '../native/clock.js'
 import type { Condition } from '../monitor/conditions.js'
 import type { Opinion } from '../monitor/second-opinion.js'
@@ -121,7 +122,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onWell: () => log.info('membership is followed again'),
       onNote: (message, about) => log.info(about, message),
     })
-    this.#unwatching = new Unwatching(this.#watchers, log)
+    this.#unwatching = new Unwatching(this.#watchers, log, (peer) => this.#incidents.unwatched(peer, monotonicMs()))
     this.#own = new OwnRegion(config, log)
     this.#handover = new Handover(this.#own.box, {
       onTaken: (server, count) => {
@@ -194,7 +195,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       if (!planned.has(peer.name) || watched.has(peer.name) || this.#unwatching.isLeaving(peer.name)) continue
       if (this.#started) this.#log.info({ peer: peer.name }, 'this peer is watched as well')
       const watcher = new PeerWatcher(config, peer, fabric, {
-        onWatching: (name, incarnation) => this.#onWatching(name, incarnation),
+        onWatching: (...watching) => this.#onWatching(...watching),
         onMachine: (name) => this.emit('machine', name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         onCondition: (...change) => this.#onCondition(...change),
@@ -211,16 +212,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     }
   }
 
-  #onWatching(peer: string, incarnation: bigint): void {
-    const memory = this.#watcherOf(peer).link?.sampling
-    if (memory) void this.#addresses.peerConnected(peer, memory)
+  #onWatching(peer: string, incarnation: bigint, memory: RemoteMemory): void {
+    void this.#addresses.peerConnected(peer, memory)
     this.emit('watching', peer, incarnation)
   }
 
   #onMembers(): void {
     const names = this.#membership.current.map(({ name }) => name)
     this.#log.info({ members: names, source: this.#membership.source }, 'the members of the cluster have changed')
-    if (this.#fabric) {
+    if (this.#fabric && !this.#closing) {
       this.#fabric.setMembers(this.#membership.current)
       this.#followPlan(this.#fabric)
     }
@@ -266,10 +266,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async #close(): Promise<void> {
     clearInterval(this.#lookAfter)
     clearInterval(this.#plan)
-    await this.#membership.close()
     await this.#unwatching.settled()
     await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
+    // Peers that are told that this node leaves end what they lend to it: a recovery needs that.
+    await this.#membership.close()
     this.#addresses.close()
     await this.#sampler.close()
     await this.#relay.close()
@@ -321,7 +322,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#fenced = true
     this.#addresses.giveAllUp()
     this.#log.error('this node has been fenced by a peer; its memory stays lent until its recovery has ended')
-    void lendUntilRecovered(this.#own).then(() => this.emit('fenced'))
+    void lendUntilRecovered(this.#own, () => this.#closing !== undefined).then(() => this.emit('fenced'))
   }
 
   #onVerdict(peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {

@@ -102,6 +102,11 @@ export class IncidentLog {
     return this.#kept.filter(({ incident: { outcome, aliveAgainAtMs } }) => aliveAgainAtMs === undefined && (outcome === 'standing' || outcome === 'recovering' || outcome === 'failed')).length
   }
 
+  /** The peer is watched no more: whatever stood of it is nobody's concern here any more. */
+  unwatched(peer: string, atMs: number): void {
+    for (const { incident } of this.#kept) if (incident.peer === peer && incident.aliveAgainAtMs === undefined) end(incident, atMs)
+  }
+
   verdict(peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {
     const server = 'box' in verdict ? { server: verdict.name } : {}
     const record: VerdictRecord = { peer, ...server, verdict: verdict.kind, atMs: evidence.atUs / 1000, evidence }
@@ -109,7 +114,7 @@ export class IncidentLog {
     const subject = subjectOf(peer, 'box' in verdict ? verdict : undefined)
     const last = this.#last(subject)
     const incident = last?.aliveAgainAtMs === undefined ? last : undefined
-    if (verdict.kind === 'alive') end(incident, record)
+    if (verdict.kind === 'alive') end(incident, record.atMs)
     else if (incident === undefined) this.#begin(subject, record)
     else if (incident.verdicts.length < maxVerdictsPerIncident) incident.verdicts.push(record)
   }
@@ -175,7 +180,7 @@ export class IncidentLog {
   }
 }
 
-function end(incident: Draft | undefined, { atMs }: VerdictRecord): void {
+function end(incident: Draft | undefined, atMs: number): void {
   if (incident === undefined) return
   incident.aliveAgainAtMs = atMs
   if (incident.outcome === 'standing') incident.outcome = 'passed'

@@ -81,8 +81,10 @@ export class OwnRegion {
 
   /** The end of a daemon that did not come to be: what it made is gone, lest it keep the memory. */
   discard(): void {
+    // Notes of an earlier region stand here and nowhere else.
+    const isEmpty = this.notes.size === 0
     this.close()
-    if (this.isNew) unlinkSync(this.region.memory.path)
+    if (this.isNew && isEmpty) unlinkSync(this.region.memory.path)
   }
 
   /** An orderly end: watchers see the daemon's box closed. The file stays, with what servers committed. */
@@ -144,7 +146,7 @@ function takeUp(config: DaemonConfig, log: Logger): Earlier {
   if (!same) checkNobodyIsAttached(region)
   if (isRecovered(words)) unlinkSync(path)
   else putAside(path, incarnation.toString(16), log, same ? 'the node was fenced, and its recovery did not end' : 'it was made for another configuration')
-  const drafts = words.fence('node') === 0 ? [] : draftsLeftIn(region)
+  const drafts = draftsLeftIn(region)
   region.memory.close()
   return { region: undefined, drafts }
 }
@@ -166,9 +168,9 @@ function putAside(path: string, suffix: string, log: Logger, why: string): void 
 }
 
 /** Resolves when the recovery of a fenced node has ended, or has had its time: its memory is lent until then. */
-export async function lendUntilRecovered(own: OwnRegion): Promise<void> {
+export async function lendUntilRecovered(own: OwnRegion, isClosing: () => boolean): Promise<void> {
   const stepMs = 20
-  for (let waitedMs = 0; waitedMs < keepFencedMs && !own.recovered; waitedMs += stepMs) {
+  for (let waitedMs = 0; waitedMs < keepFencedMs && !isClosing() && !own.recovered; waitedMs += stepMs) {
     await new Promise((resolve) => setTimeout(resolve, stepMs))
   }
 }

@@ -1,5 +1,6 @@
 /** One watched peer: its link, its watch, its verdicts, and the recoveries they lead to. */
 import type { Logger } from 'pino'
+import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { RegionWatch } from '../monitor/region-watch.js'
 import type { Condition } from '../monitor/conditions.js'
 import type { Opinion, SecondOpinion } from '../monitor/second-opinion.js'
@@ -21,9 +22,13 @@ const firstRetryMs = 1000
 const retryLimitMs = 30_000
 /** How often a recovery that another node holds is looked at, in milliseconds. */
 const lookOutEveryMs = 100
+const lookOutLimitMs = 1000
+/** One that comes to no end does not keep a peer that has left from being given up for longer than this, in milliseconds. */
+const lookOutCountsMs = 120_000
 
 export interface PeerWatcherEvents {
-  readonly onWatching: (peer: string, incarnation: bigint) => void
+  /** @param memory of the peer, for looks that do not belong to its watching */
+  readonly onWatching: (peer: string, incarnation: bigint, memory: RemoteMemory) => void
   /** The peer's kernel is watched, whether or not it has a region. */
   readonly onMachine: (peer: string) => void
   readonly onVerdict: (peer: string, verdict: NodeVerdict | BoxVerdict, evidence: Evidence) => void
@@ -52,6 +57,8 @@ export class PeerWatcher {
   readonly #recovering = new Set<Promise<unknown>>()
   /** Recoveries that failed and are to be tried again. */
   #owed = 0
+  /** Recoveries that another node holds, and since when that is looked at, in microseconds. */
+  readonly #lookOuts = new Map<string, number>()
   readonly #retries = new Set<() => void>()
   readonly #time: DaemonTime
   #link: PeerLink | undefined
@@ -112,9 +119,11 @@ export class PeerWatcher {
     return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))
   }
 
-  /** It recovers its peer, or is to try again: not the time to end it. */
+  /** It recovers its peer, or is to try again, or sees to it that another one does: not the time to end it. */
   get isBusy(): boolean {
-    return this.#recovering.size > 0 || this.#owed > 0
+    const nowUs = this.#time.nowUs()
+    const isLookingOut = [...this.#lookOuts.values()].some((sinceUs) => nowUs - sinceUs < lookOutCountsMs * 1000)
+    return this.#recovering.size > 0 || this.#owed > 0 || isLookingOut
   }
 
   /** Where the peer's whole memory can be read. */
@@ -125,9 +134,12 @@ export class PeerWatcher {
   async close(): Promise<void> {
     this.#closed = true
     this.#teller.close()
-    await this.#inquiry.close()
     for (const cancel of this.#retries) cancel()
+    this.#watch?.close()
+    this.#kernelWatch?.close()
+    await this.#inquiry.close()
     await this.#keeper.close()
+    // A keeper that was about to deliver a link may have done so meanwhile.
     this.#watch?.close()
     this.#kernelWatch?.close()
     await Promise.all(this.#recovering)
@@ -154,7 +166,7 @@ export class PeerWatcher {
       onTrouble: (error) => this.#events.log.debug({ peer: this.peer.name, err: error }, 'could not read the directory'),
     })
     this.#events.log.info({ peer: this.peer.name, incarnation: link.header.incarnation.toString(16) }, 'watching')
-    this.#events.onWatching(this.peer.name, link.header.incarnation)
+    this.#events.onWatching(this.peer.name, link.header.incarnation, link.sampling)
   }
 
   #makeTeller(): VerdictTeller {
@@ -244,6 +256,7 @@ export class PeerWatcher {
 
   /** Of a host with a region its OS sensor decides whether it has stalled; that it has panicked is for its kernel to say. */
   #onKernelVerdict(verdict: NodeVerdict, evidence: Evidence): void {
+    if (this.#closed) return
     if (this.#link && verdict.kind !== 'os-panicked') return
     this.#verdict = verdict
     this.#inquiry.follow(verdict, evidence)
@@ -251,6 +264,7 @@ export class PeerWatcher {
   }
 
   #onVerdict(link: PeerLink, verdict: NodeVerdict | BoxVerdict, evidence: Evidence): void {
+    if (this.#closed) return
     // Nothing of a machine that has panicked will move again: to say that it has stopped would say less. The way to its memory
     // may have to be made anew all the same.
     if (this.#kernelWatch?.verdict.kind === 'os-panicked' && verdict.kind !== 'daemon-lost' && verdict.kind !== 'unreachable') return
@@ -281,10 +295,13 @@ export class PeerWatcher {
   }
 
   /** Another recovers it. Should that one fail, too, somebody has to see it. */
-  #lookOut(link: PeerLink, target: RecoveryTarget): void {
-    this.#later(lookOutEveryMs, () => void this.#events.lookAtClaim(link, target).then((succession) => {
-      if (this.#link !== link || succession === 'leave') return
-      if (succession === 'wait') return this.#lookOut(link, target)
+  #lookOut(link: PeerLink, target: RecoveryTarget, everyMs = lookOutEveryMs): void {
+    const key = JSON.stringify(target)
+    if (everyMs === lookOutEveryMs) this.#lookOuts.set(key, this.#time.nowUs())
+    this.#later(everyMs, () => void this.#events.lookAtClaim(link, target).then((succession) => {
+      if (succession !== 'wait' || this.#link !== link || this.#closed) this.#lookOuts.delete(key)
+      if (this.#link !== link || this.#closed || succession === 'leave') return
+      if (succession === 'wait') return this.#lookOut(link, target, Math.min(2 * everyMs, lookOutLimitMs))
       this.#events.log.warn({ peer: this.peer.name, target }, 'the recoverer of this peer has failed: its recovery is taken over')
       if (target.kind === 'node') this.#recoveredNode = undefined
       this.#recover(link, target)
@@ -301,5 +318,3 @@ export class PeerWatcher {
     })
   }
 }
-
-/** Nothing waits for a timer of a watcher's. */

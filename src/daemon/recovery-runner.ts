@@ -93,7 +93,7 @@ export class RecoveryRunner {
         announce: (partial) => this.#announce(memory, link.header, partial),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
         notes: this.#own.notes,
-        judgeClaim: (source, held) => this.#successions.judge(source, held),
+        judgeClaim: (...held) => this.#successions.judge(...held),
         nowMs: () => this.#time.nowUs() / 1000,
         pause: (ms) => this.#time.pause(ms),
         safeguards: safeguardsWithout(this.#config.canary),

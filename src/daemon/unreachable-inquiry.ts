@@ -38,6 +38,8 @@ export class UnreachableInquiry {
   #inquiry: Inquiry | undefined
   readonly #fencing = new Set<Promise<void>>()
 
+  #closed = false
+
   constructor(options: UnreachableInquiryOptions) {
     this.#options = options
   }
@@ -50,6 +52,7 @@ export class UnreachableInquiry {
   /** Every verdict on the node comes by here; all but `unreachable` stand as they are, and end what was asked. */
   follow(verdict: NodeVerdict, evidence: Evidence): void {
     this.#stop()
+    if (this.#closed) return
     if (verdict.kind !== 'unreachable') return this.#options.conclude(verdict, evidence)
     const inquiry: Inquiry = { verdict, evidence, hasAnswers: false, cancel: undefined, fencing: 'not yet' }
     this.#inquiry = inquiry
@@ -60,6 +63,7 @@ export class UnreachableInquiry {
 
   /** A fencing that is under way is waited for. */
   async close(): Promise<void> {
+    this.#closed = true
     this.#stop()
     await Promise.all(this.#fencing)
   }

@@ -20,10 +20,12 @@ export class Unwatching<Watcher extends Retirable> {
   /** How the peer was to be reached when it came to be watched. */
   readonly #routes = new Map<Watcher, string>()
   readonly #held = new Set<Watcher>()
+  readonly #onEnded: (peer: string) => void
   readonly #leaving = new Map<string, Promise<void>>()
 
   /** @param watchers all that there are; those that end are taken out of it */
-  constructor(watchers: Watcher[], log: Pick<Logger, 'info' | 'warn' | 'error'>) {
+  constructor(watchers: Watcher[], log: Pick<Logger, 'info' | 'warn' | 'error'>, onEnded: (peer: string) => void = () => undefined) {
+    this.#onEnded = onEnded
     this.#watchers = watchers
     this.#log = log
   }
@@ -70,6 +72,7 @@ export class Unwatching<Watcher extends Retirable> {
     this.#routes.delete(watcher)
     this.#held.delete(watcher)
     this.#log.info({ peer: name }, why)
+    this.#onEnded(name)
     const closing = watcher.close().catch((error: unknown) => this.#log.error({ peer: name, err: error }, 'a watcher could not be closed')).finally(() => this.#leaving.delete(name))
     this.#leaving.set(name, closing)
   }

@@ -90,6 +90,7 @@ export const noSuccession = (own: number) => async ({ recoverer, step }: Claim):
 export class ClaimHolder {
   readonly #offset: number
   #claim: Claim
+  #last: Promise<unknown> = Promise.resolve()
 
   private constructor(
     private readonly memory: RemoteMemory,
@@ -134,11 +135,26 @@ export class ClaimHolder {
   }
 
   /** @throws BackdoorsError CLAIM_LOST where another has moved the word: whatever was not adopted is theirs */
-  async advance(step: ClaimStep): Promise<void> {
-    const next: Claim = { ...this.#claim, step }
+  advance(step: ClaimStep): Promise<void> {
+    return this.#afterThat(() => this.#move({ ...this.#claim, step }))
+  }
+
+  /** Shows that its holder is at work: others take over what does not move. A claim that is lost is told by the next `advance`. */
+  touch(): Promise<void> {
+    return this.#afterThat(() => this.#move({ ...this.#claim, term: (this.#claim.term + 1) & 0xffff })).catch(() => undefined)
+  }
+
+  /** The word is moved by one at a time, from what it was. */
+  #afterThat(move: () => Promise<void>): Promise<void> {
+    const moved = this.#last.then(move)
+    this.#last = moved.catch(() => undefined)
+    return moved
+  }
+
+  async #move(next: Claim): Promise<void> {
     const before = await this.memory.compareAndSwap(this.#offset, encodeClaim(this.#claim), encodeClaim(next))
     if (before !== encodeClaim(this.#claim) && this.obeyed) {
-      throw new BackdoorsError('CLAIM_LOST', `The claim on ${describe(this.memory.peer, this.box)} was taken over before step ${step}.`, { peer: this.memory.peer, offset: this.#offset })
+      throw new BackdoorsError('CLAIM_LOST', `The claim on ${describe(this.memory.peer, this.box)} was taken over before step ${next.step}.`, { peer: this.memory.peer, offset: this.#offset })
     }
     this.#claim = next
   }

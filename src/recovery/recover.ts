@@ -11,7 +11,6 @@ import { allSafeguards, type Safeguards } from '../safeguards.js'
 import { decodeNote, isDraft, noteStore, type AdoptionSource } from './adoption-notes.js'
 import { ClaimHolder, hasBeenExtracted, noSuccession, raiseFence, readClaim, tellExtracted, toldExtracted } from './control-words.js'
 import type { RecoveredSession, RecoveryOptions, RecoveryReport } from './recovery.js'
-import type { Succession } from './succession.js'
 
 export type { AdoptionResult, RecoveredSession, RecoveryOptions, RecoveryReport, RecoveryTarget } from './recovery.js'
 
@@ -40,6 +39,8 @@ interface Claims {
 /** A recoverer of another box is waited for so long until it has read that box, in milliseconds. */
 const othersLimitMs = 1000
 const othersStepMs = 10
+/** A recoverer shows so often that it is at work, in milliseconds. */
+const touchEveryMs = 1000
 
 /** What a box holds, less a daemon's notes, and what those call drafts: that is still where it came from. */
 function withoutDrafts(box: number, sessions: readonly ExtractedSession[]): ExtractedSession[] {
@@ -160,11 +161,10 @@ class Recovery {
     return undefined
   }
 
-  /** @param takesOver whoever holds it, and however well he is, as long as that is safe */
-  #claim(box: number | 'node', generation: number, takesOver = false): Promise<ClaimHolder> {
+  /** @param ofNode is it a box of a node whose claim is this one's? */
+  #claim(box: number | 'node', generation: number, ofNode = false): Promise<ClaimHolder> {
     const { memory, recoverer, judgeClaim } = this.#options
-    const judgeHeld = judgeClaim ? (held: Claim) => judgeClaim({ ...this.#source, target: box }, held) : noSuccession(recoverer)
-    const judge = async (held: Claim): Promise<Succession> => (judgeClaim && takesOver && held.recoverer !== recoverer && isBefore(held.step, 'adopted') ? 'take-over' : judgeHeld(held))
+    const judge = judgeClaim ? (held: Claim) => judgeClaim({ ...this.#source, target: box }, held, ofNode) : noSuccession(recoverer)
     return ClaimHolder.take(memory, box, generation, { recoverer, judge, obeyed: this.#safeguards.claim })
   }
 
@@ -178,6 +178,7 @@ class Recovery {
     const { notes, announce } = this.#options
     this.#report.boxes.push(...boxes.map(({ box }) => box))
     const held = [...new Set([deciding, ...boxes.map(({ claim }) => claim)])]
+    const stopTouching = this.#keepTouching(deciding)
     try {
       if (isBefore(deciding.step, 'adopted')) await this.#adopt(claims, held)
       // From here on it is this node's; until that is written down, it must not be seen to be.
@@ -192,18 +193,49 @@ class Recovery {
     } catch (error) {
       if (isBackdoorsError(error, 'CLAIM_LOST')) notes?.giveUp(this.#source)
       throw error
+    } finally {
+      stopTouching()
     }
   }
 
+  /** However long a step takes, the claim moves meanwhile. @returns what ends that */
+  #keepTouching(claim: ClaimHolder): () => void {
+    let isOver = false
+    const touch = async (): Promise<void> => {
+      while (!isOver) {
+        await this.#pause(touchEveryMs)
+        if (!isOver) await claim.touch()
+      }
+    }
+    void touch()
+    return () => void (isOver = true)
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { pause = (wait: number) => new Promise<void>((resolve) => setTimeout(resolve, wait).unref()) } = this.#options
+    return pause(ms)
+  }
+
   async #adopt({ deciding, boxes, others }: Claims, held: readonly ClaimHolder[]): Promise<void> {
-    const { notes, adopt } = this.#options
+    const { adopt } = this.#options
     const sessions = await this.#withoutThoseOf(others, await this.#extractOnce(deciding, boxes))
     this.#report.found = sessions.length
     await this.#advance(held, 'extracted')
-    notes?.begin(this.#source, this.#report.boxes)
-    Object.assign(this.#report, await adopt(sessions))
+    if (this.#hasRoomToNote()) Object.assign(this.#report, await adopt(sessions))
+    else this.#report.refused = sessions.length
     // The deciding claim is the first: no other says `adopted` unless it does.
     await this.#advance(held, 'adopted')
+  }
+
+  /** Where not even a note finds room, no session would: that is told as it is of sessions. */
+  #hasRoomToNote(): boolean {
+    try {
+      this.#options.notes?.begin(this.#source, this.#report.boxes)
+      return true
+    } catch (error) {
+      if (isBackdoorsError(error, 'BOX_FULL')) return false
+      throw error
+    }
   }
 
   async #advance(claims: readonly ClaimHolder[], step: ClaimStep): Promise<void> {
@@ -221,7 +253,9 @@ class Recovery {
     const told = target.kind === 'box' ? { box: target.box, claim: deciding } : boxes.find(({ box }) => box === daemonBox)
     const numbers = boxes.map(({ box }) => box)
     if (told === undefined) return this.#extract(numbers)
-    if (!isBefore(told.claim.step, 'extracted')) return this.#extract(numbers, { box: told.box, sequence: await toldExtracted(memory, told.box) })
+    // Nothing was told of a box that was claimed with its whole node.
+    const sequence = isBefore(told.claim.step, 'extracted') ? 0 : await toldExtracted(memory, told.box)
+    if (sequence > 0) return this.#extract(numbers, { box: told.box, sequence })
     await raiseFence(memory, told.box, told.claim.generation)
     const sessions = await this.#extract(numbers)
     await tellExtracted(memory, told.box, told.claim.generation, this.#highest.get(told.box) ?? 0)
@@ -269,10 +303,10 @@ class Recovery {
   }
 
   async #untilExtracted(box: number): Promise<boolean> {
-    const { memory, pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms)) } = this.#options
+    const { memory } = this.#options
     for (let waitedMs = 0; waitedMs < othersLimitMs; waitedMs += othersStepMs) {
       if (await hasBeenExtracted(memory, box)) return true
-      await pause(othersStepMs)
+      await this.#pause(othersStepMs)
     }
     return false
   }

@@ -40,7 +40,7 @@ export interface RecoveryOptions {
   /** What is written down beside what is adopted, so that a recoverer that fails can be succeeded. */
   readonly notes?: AdoptionNotes
   /** May a claim that is held already be taken over? Default: never. */
-  readonly judgeClaim?: (source: AdoptionSource, held: Claim) => Promise<Succession>
+  readonly judgeClaim?: (source: AdoptionSource, held: Claim, atOnce?: boolean) => Promise<Succession>
   /** Further fencing, run before the claim. A rejection ends the recovery. */
   readonly fenceExternally?: () => Promise<void>
   /** Lets the sessions be served, and moves the clients here. */

@@ -48,21 +48,27 @@ export class Successions {
   /**
    * May this node take over the claim that was read? Of its own claims it is asked as well: an earlier life of its daemon may
    * have held them.
+   * @param atOnce without waiting to see whether its holder is at work: this node holds the claim on the whole node
    */
-  async judge(source: AdoptionSource, claim: Claim): Promise<Succession> {
+  async judge(source: AdoptionSource, claim: Claim, atOnce = false): Promise<Succession> {
     const { recoverer, notes, predecessor, takeOverAfterMs } = this.#options
-    if (claim.step === 'announced') return 'leave'
+    if (claim.step === 'announced') {
+      this.#seen.delete(keyOf(source))
+      return 'leave'
+    }
     if (claim.recoverer === recoverer) return isBefore(claim.step, 'adopted') ? 'leave' : judgeOwn(stateOf(notes.all(), source))
     const holder = predecessor(claim.recoverer)
-    if (isBefore(claim.step, 'adopted')) return (holder?.isDown ?? false) || this.#standsForMs(source, claim) >= takeOverAfterMs ? 'take-over' : 'wait'
+    const hasFailed = atOnce || (holder?.isDown ?? false) || this.#standsForMs(source, claim) >= takeOverAfterMs
+    if (!hasFailed) return 'wait'
+    if (isBefore(claim.step, 'adopted')) return 'take-over'
     if (holder?.link === undefined) return 'wait'
     // Who cannot read it cannot tell: others may be able to, and so may this node later.
     return await judgeAdopted(holder.link, source).catch(() => 'wait')
   }
 
-  #standsForMs({ node, incarnation, target }: AdoptionSource, claim: Claim): number {
+  #standsForMs(source: AdoptionSource, claim: Claim): number {
     const nowMs = this.#options.nowMs()
-    const key = [node, incarnation, target].join('/')
+    const key = keyOf(source)
     const text = JSON.stringify(claim)
     const seen = this.#seen.get(key)
     if (seen?.claim === text) return nowMs - seen.sinceMs
@@ -70,6 +76,8 @@ export class Successions {
     return 0
   }
 }
+
+const keyOf = ({ node, incarnation, target }: AdoptionSource): string => [node, incarnation, target].join('/')
 
 /** A claim of its own that says `adopted`. Without a note it is of an earlier life, of which nothing is left here: others may know. */
 function judgeOwn(state: AdoptionState | undefined): Succession {
