@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ShmMemory } from '../fabric/shm/shm-memory.js'
 import { nodeGeneration } from '../region/control.js'
@@ -10,7 +11,8 @@ import { readHeader, readSensors } from '../region/region-reader.js'
 import { startTypescript, type Child } from '../region/testing/child.js'
 import { canMakeNamespaces, Wire } from '../recovery/addresses/testing/wire.js'
 import { raiseFence } from '../recovery/control-words.js'
-import { nodeNumber, type DaemonConfigInput } from './config.js'
+import { heldSensor } from './addresses.js'
+import type { DaemonConfigInput } from './config.js'
 import { FakeNode, testDeadlineMs, testGeometry } from './testing/fake-node.js'
 
 const ofA = { node: 'a', address: '10.9.0.50/24', interface: 'near' }
@@ -69,6 +71,14 @@ const heldByB = (): Promise<Record<string, number>> => reaching('b', async (memo
   return Object.fromEntries(box!.sensors.filter(({ kind, name }) => kind === 'level' && name.startsWith('address:')).map(({ name, value }) => [name, value]))
 })
 
+const saying = ({ yes, no = [] }: { yes: readonly { address: string }[]; no?: readonly { address: string }[] }): Record<string, number> =>
+  Object.fromEntries([...yes.map(({ address }) => [heldSensor(address), 1]), ...no.map(({ address }) => [heldSensor(address), 0])])
+
+/** That is said when it is done. */
+async function untilHeldByB(expected: Record<string, number>): Promise<void> {
+  while (!isDeepStrictEqual(await heldByB(), expected)) await new Promise(setImmediate)
+}
+
 /** Each daemon is a process that has to load TypeScript first. */
 const patient = { timeout: 120_000 }
 
@@ -104,11 +114,10 @@ describe.skipIf(!canMakeNamespaces)('the addresses of a node', patient, () => {
     await b.said(/"recovered","peer":"a","outcome":"announced","target":"node"/)
     expect(await wire.texts()).toEqual(['10.9.0.60/24', '10.9.0.50/24', 'fd09::50/64'])
     expect(readFileSync(seen, 'utf8')).toMatch(/10\.9\.0\.50\/24[^]*fd09::50\/64/)
-    expect(await heldByB()).toEqual({ [`address:${nodeNumber('a')}`]: 1 })
+    expect(await heldByB()).toEqual(saying({ yes: [ofA, ofA6, ofB] }))
     restart(a)
     await wire.untilTexts('10.9.0.60/24')
-    // That is said when it is done.
-    while ((await heldByB())[`address:${nodeNumber('a')}`] !== 0) await new Promise(setImmediate)
+    await untilHeldByB(saying({ yes: [ofB], no: [ofA, ofA6] }))
     await reaching('b', (memory) => raiseFence(memory, 'node', nodeGeneration))
     await wire.untilTexts()
   })
@@ -119,11 +128,11 @@ describe.skipIf(!canMakeNamespaces)('the addresses of a node', patient, () => {
     a.exitServer()
     await b.said(/"recovered","peer":"a","outcome":"announced","target":"box"/)
     expect(await wire.texts()).toEqual([])
-    a.daemonBox.sensor({ name: `address:${nodeNumber('c')}`, kind: 'level', deadlineUs: 0 }).level(1, 2)
+    a.daemonBox.sensor({ name: heldSensor(ofC.address), kind: 'level', deadlineUs: 0 }).level(1, 2)
     a.stop()
     await b.said(/"recovered","peer":"a","outcome":"announced","target":"node"/)
     expect(await wire.texts()).toEqual(['10.9.0.50/24', '10.9.0.70/24'])
-    const both = { [`address:${nodeNumber('a')}`]: 1, [`address:${nodeNumber('c')}`]: 1 }
+    const both = saying({ yes: [ofA, ofC] })
     expect(await heldByB()).toEqual(both)
     // The next daemon finds them on its interfaces.
     b.process.kill('SIGKILL')
@@ -140,7 +149,7 @@ describe.skipIf(!canMakeNamespaces)('the addresses of a node', patient, () => {
     expect(await wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
     restart(a)
     await wire.untilTexts('10.9.0.50/24')
-    expect(await heldByB()).toEqual({ [`address:${nodeNumber('a')}`]: 1 })
+    await untilHeldByB(saying({ yes: [ofA], no: [ofA6, ofB] }))
   })
 
   it('that cannot be taken fail the announcement, and the command is not run; it is tried again', async () => {

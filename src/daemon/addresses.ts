@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { capabilityName, missingCapabilities, neededForAddresses } from '../native/capabilities.js'
+import { crc32c } from '../native/crc32c.js'
 import { networkAddon } from '../native/load.js'
 import type { BoxOwner } from '../region/box-owner.js'
 import type { RegionHeader } from '../region/header.js'
@@ -13,21 +14,25 @@ import { readSensors } from '../region/region-reader.js'
 import { AddressKeeper, type VirtualAddress } from '../recovery/addresses/address-keeper.js'
 import { parseInterfaceAddress, type InterfaceAddress } from '../recovery/addresses/interface-address.js'
 import { readFence } from '../recovery/control-words.js'
-import { nodeNumber, type DaemonConfig } from './config.js'
+import type { DaemonConfig } from './config.js'
 
 /**
- * A level sensor of the daemon's, 1 while this node holds that one's addresses. It stands in the lent memory, so that
- * whoever recovers this node finds there which addresses have to move along.
+ * A level sensor of the daemon's for each address that is configured, 1 while this node holds it, its own among them. It stands in
+ * the lent memory, so that whoever recovers this node finds there which addresses have to move along, and which are elsewhere.
  */
-const heldSensor = (node: string): string => `address:${nodeNumber(node)}`
+export const heldSensor = (address: string): string => `address:${fingerprintOf(address).toString(16).padStart(8, '0')}`
 const held = { yes: 1, no: 0, limit: 2 } as const
 const goesBack = ({ failback }: { readonly failback: boolean }): boolean => failback
+
+/** How often the interfaces are looked at, in milliseconds. */
+const lookEveryMs = 1000
 
 export class Addresses {
   readonly #config: DaemonConfig
   readonly #box: BoxOwner
   readonly #log: Logger
   readonly #keeper: AddressKeeper | undefined
+  #looking: NodeJS.Timeout | undefined
 
   /** @param box the daemon's own */
   constructor(config: DaemonConfig, box: BoxOwner, log: Logger) {
@@ -47,20 +52,25 @@ export class Addresses {
     for (const name of new Set(this.#config.recovery.addresses.map((each) => each.interface))) this.#checkInterface(name)
   }
 
-  /** Takes the sensors that it will need, before others take the last ones of the box. */
+  /** Says which addresses it holds from an earlier life; to be called before others take the last sensors of the box. */
   reserve(): void {
-    const { node, recovery } = this.#config
-    for (const other of new Set(recovery.addresses.map((each) => each.node))) if (other !== node) this.#say(other, held.no)
+    if (!this.#keeper) return
+    this.#sayPresent()
+    // An operator may set one by hand.
+    this.#looking = setInterval(() => this.#sayPresent(), lookEveryMs).unref()
   }
 
-  /** Takes the addresses of this node itself, and says which of others it holds from an earlier life. */
-  start(): void {
-    const { node, recovery } = this.#config
-    if (!this.#keeper) return
+  #sayPresent(): void {
     const present = presentAddresses()
-    for (const each of recovery.addresses) if (each.node !== node && present.has(bytesOf(each.address))) this.#say(each.node, held.yes)
+    for (const { address } of this.#config.recovery.addresses) this.#say(address, present.has(bytesOf(address)))
+  }
+
+  /** Takes the addresses of this node itself. */
+  start(): void {
+    // A node that has been fenced has given them up, and gets none.
+    if (!this.#keeper || this.#box.fenced) return
     try {
-      this.#report('this node has its addresses', this.#keeper.take(node, goesBack))
+      this.#report('this node has its addresses', this.#sayHeld(this.#keeper.take(this.#config.node, goesBack)))
     } catch (error) {
       // It lends and recovers all the same; the interface may come up, and be given its address, later.
       this.#log.error({ err: error }, 'this node could not take its own addresses')
@@ -75,13 +85,12 @@ export class Addresses {
   async takeOver(memory: RemoteMemory, header: RegionHeader): Promise<void> {
     const keeper = this.#keeper
     if (!keeper) return
-    const nodes = [header.node, ...(await this.#heldBy(memory, header))]
+    const held = await this.#heldBy(memory, header)
     if (this.#box.fenced) throw new BackdoorsError('FENCED', 'This node has been fenced meanwhile, so it takes nobody\'s addresses.', { peer: this.#config.node })
+    const nodes = [header.node, ...this.#otherNodes().filter((node) => node !== header.node)]
     const failures = nodes.flatMap((node) => {
       try {
-        const taken = keeper.take(node)
-        if (taken.length > 0) this.#say(node, held.yes)
-        this.#report(`the addresses of ${node} are served here now`, taken)
+        this.#report(`addresses of ${node} are served here now`, this.#sayHeld(keeper.take(node, ({ address }) => held(node, address.text))))
         return []
       } catch (error) {
         return [error]
@@ -98,7 +107,7 @@ export class Addresses {
       if ((await readFence(memory, 'node')) !== 0) return
       const released = this.#keeper.release(peer, goesBack)
       this.#report(`${peer} is back; its addresses were given up`, released)
-      if (released.length > 0 && own.every(goesBack)) this.#say(peer, held.no)
+      for (const { address } of released) this.#say(address.text, false)
     } catch (error) {
       this.#log.warn({ peer, err: error }, 'could not see whether the peer lives, so its addresses stay as they are')
     }
@@ -111,6 +120,7 @@ export class Addresses {
 
   /** Announces no more. What is held is kept, for the servers serve on. Idempotent. */
   close(): void {
+    clearInterval(this.#looking)
     this.#keeper?.close()
   }
 
@@ -128,25 +138,38 @@ export class Addresses {
     })
   }
 
-  /** Nodes whose addresses the failed one had taken over. What cannot be read costs these, and not its own. */
-  async #heldBy(memory: RemoteMemory, header: RegionHeader): Promise<string[]> {
-    const others = [...new Set(this.#config.recovery.addresses.map(({ node }) => node))].filter((node) => node !== header.node && node !== this.#config.node)
-    if (others.length === 0) return []
+  /**
+   * Which addresses the failed node held, by what it says in its memory. Of what it says nothing, and where that cannot be read, it
+   * is taken to have held its own.
+   */
+  async #heldBy(memory: RemoteMemory, { node: failed, ...header }: RegionHeader): Promise<(node: string, address: string) => boolean> {
+    const values = new Map<string, number>()
     try {
-      const [box] = await readSensors(memory, header, [daemonBox])
-      const isHeld = (node: string): boolean => box?.sensors.some(({ name, kind, value }) => name === heldSensor(node) && kind === 'level' && value === held.yes) ?? false
-      return others.filter(isHeld)
+      const [box] = await readSensors(memory, { node: failed, ...header }, [daemonBox])
+      for (const { name, kind, value } of box?.sensors ?? []) if (kind === 'level') values.set(name, value)
     } catch (error) {
-      this.#log.warn({ peer: header.node, err: error }, 'could not read which addresses the failed node had taken over')
-      return []
+      this.#log.warn({ peer: failed, err: error }, 'could not read which addresses the failed node held')
+    }
+    return (node, address) => {
+      const value = values.get(heldSensor(address))
+      return value === undefined ? node === failed : value === held.yes
     }
   }
 
-  #say(node: string, value: number): void {
+  #otherNodes(): string[] {
+    return [...new Set(this.#config.recovery.addresses.map(({ node }) => node))].filter((node) => node !== this.#config.node)
+  }
+
+  #sayHeld(addresses: VirtualAddress[]): VirtualAddress[] {
+    for (const { address } of addresses) this.#say(address.text, true)
+    return addresses
+  }
+
+  #say(address: string, isHeld: boolean): void {
     try {
-      this.#box.sensor({ name: heldSensor(node), kind: 'level', deadlineUs: 0 }).level(value, held.limit)
+      this.#box.sensor({ name: heldSensor(address), kind: 'level', deadlineUs: 0 }).level(isHeld ? held.yes : held.no, held.limit)
     } catch (error) {
-      this.#log.warn({ node, err: error }, 'no sensor is left to say that this node\'s addresses are held here: whoever recovers this node will not take them over')
+      this.#log.warn({ address, err: error }, 'no sensor is left to say whether this address is held here: whoever recovers this node will not know')
     }
   }
 
@@ -163,6 +186,12 @@ export class Addresses {
       this.#log.warn({ interface: name, err: error }, 'no virtual address can be taken on this interface')
     }
   }
+}
+
+/** Of the address as bytes: however it is written, it is one sensor. */
+function fingerprintOf(address: string): number {
+  const bytes = Uint8Array.from(parseInterfaceAddress(address)?.bytes ?? [])
+  return crc32c(bytes, 0, bytes.length, 0) >>> 0
 }
 
 const bytesOf = (address: string): string => parseInterfaceAddress(address)?.bytes.join() ?? ''

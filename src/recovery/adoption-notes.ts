@@ -4,7 +4,7 @@
  * same end: sessions are adopted from it, or once more from where they came.
  *
  *     claim says      note says                 the sessions are
- *     below adopted   adopting, or nothing      with the node that failed first: who takes the claim over reads them there
+ *     below adopted   anything but adopted      with the node that failed first: who takes the claim over reads them there
  *     adopted         adopting, or abandoned    there, too: the recoverer failed before it could serve any of them
  *     adopted         adopted, or nothing       the recoverer's, and recovered from it
  *
