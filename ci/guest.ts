@@ -180,6 +180,7 @@ export class Guest {
     this.parts.agent.close();
     this.parts.qmp.close();
     await this.parts.qemu.kill();
+    await this.host.network.removePort(this.name);
   }
 
   private start(command: Command, options: SpawnOptions): GuestProcess {

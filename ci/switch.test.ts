@@ -77,6 +77,18 @@ describe('EthernetSwitch', () => {
     return payloads.splice(0).filter((payload) => payload !== 'probe');
   }
 
+  it('gives the name of a port that was removed to another', async () => {
+    await network.removePort('c');
+    await network.removePort('c');
+    const path = join(folder, 'c');
+    await network.addPort('c', path);
+    const socket = connect(path);
+    await once(socket, 'connect');
+    stations.set('c', new Station(socket));
+    station('c').send(frame(1, 3, 'hello again'));
+    expect(await station('a').received(1)).toEqual(['hello again']);
+  });
+
   it('sends a frame for a learned address to that port only', async () => {
     station('a').send(frame(2, 1, 'for b'));
     expect(await settle('a', 1, 'b', 2)).toEqual(['for b']);

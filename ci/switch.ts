@@ -63,6 +63,16 @@ export class EthernetSwitch extends EventEmitter<SwitchEvents> {
     });
   }
 
+  /** Ends a port whose guest is gone, so that another guest can have its name. Does nothing where there is none. */
+  async removePort(name: string): Promise<void> {
+    const port = this.ports.get(name);
+    if (port === undefined) return;
+    this.ports.delete(name);
+    for (const [address, behind] of this.learned) if (behind === port) this.learned.delete(address);
+    port.socket?.destroy();
+    await new Promise((resolve) => port.server.close(resolve));
+  }
+
   /** No frame passes between `a` and `b`, either way, until {@link heal}. */
   cut(a: string, b: string): void {
     this.cutLinks.add(this.link(a, b)).add(this.link(b, a));

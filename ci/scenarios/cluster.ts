@@ -1,5 +1,5 @@
 /** A cluster of guests: a daemon on each over verbs, example servers, and clients that keep ledgers. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { initAuthority, issueNode } from '../../src/keys/index.js'
@@ -180,7 +180,8 @@ export const overVerbs = (node: string, { ip }: Guest, keys: string): Pick<Daemo
 
 /** Makes the cluster's authority, and a certificate for each name. @returns their folder */
 export async function makeKeys(context: ScenarioContext, names: readonly string[]): Promise<string> {
-  const keys = join(context.runPath, 'keys')
+  // One scenario may need several clusters, one after another.
+  const keys = mkdtempSync(join(context.runPath, 'keys-'))
   await initAuthority(keys, { cluster: 'rig' })
   for (const name of names) await issueNode(keys, name)
   return keys

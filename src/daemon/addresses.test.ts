@@ -72,7 +72,7 @@ const heldByB = (): Promise<Record<string, number>> => reaching('b', async (memo
 })
 
 const saying = ({ yes, no = [] }: { yes: readonly { address: string }[]; no?: readonly { address: string }[] }): Record<string, number> =>
-  Object.fromEntries([...yes.map(({ address }) => [heldSensor(address), 1]), ...no.map(({ address }) => [heldSensor(address), 0])])
+  Object.fromEntries([...yes.map(({ address }) => [heldSensor(address), 1] as const), ...no.map(({ address }) => [heldSensor(address), 0] as const)])
 
 /** That is said when it is done. */
 async function untilHeldByB(expected: Record<string, number>): Promise<void> {
