@@ -56,7 +56,7 @@ function wordOn({ connected, verdict, servers = [] }: PeerStatus): string {
   return verdict === 'alive' && servers.some(isFailed) ? 'server failed' : verdict
 }
 
-const wordTones: Readonly<Record<string, Tone>> = { alive: 'good', left: 'soft', 'not connected': 'soft', 'server failed': 'warn', 'daemon-stalled': 'warn', 'daemon-lost': 'warn' }
+const wordTones: Readonly<Record<string, Tone>> = { alive: 'good', left: 'soft', 'not connected': 'soft', 'server failed': 'warn', 'daemon-stalled': 'warn', 'daemon-lost': 'warn', 'link-cut': 'warn' }
 
 function linesOfPeer(peer: PeerStatus, pulses: Pulses): Line[] {
   const { peer: name, seen, osSensor, servers = [], meanRoundTripUs, rounds, failedRounds, maxLatenessUs } = peer

@@ -15,6 +15,7 @@ const looks = {
   'os-stalled': ['bad', 'square', '✕'],
   'os-panicked': ['bad', 'square', '✕'],
   unreachable: ['bad', 'diamond', '✕'],
+  'link-cut': ['warn', 'diamond', '!'],
 }
 
 /** A verdict that this page does not know yet is shown by its word. */
