@@ -1,5 +1,6 @@
 /** The guests of one run with their switch, and the promise that nothing of them is left afterwards. */
 
+import { setMaxListeners } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -62,6 +63,8 @@ export class Machines {
     options: Omit<GuestOptions, 'name' | 'number'> = {},
   ): Promise<{ [Index in keyof Names]: Guest }> {
     const signal = AbortSignal.any([this.options.signal, this.closing.signal]);
+    // Each guest that boots listens to it several times.
+    setMaxListeners(0, signal);
     const booting = names.map(async (name) => {
       const guest = await Guest.boot(this.host, { ...options, name, number: ++this.count }, signal);
       this.options.log(`guest ${name} (${guest.ip}) booted in ${(guest.bootMs / 1000).toFixed(1)} s`);

@@ -3,7 +3,7 @@
  * decides that, but what stands in the server's box; and once the box is fenced, what its recoverer found there.
  */
 import { decodeDirectoryEntry, type DirectoryEntry } from '../region/directory.js'
-import { claimGeneration, decodeClaim, fenceAll, isBefore, isWithin } from '../region/control.js'
+import { fenceAll, isWithin } from '../region/control.js'
 import { boxOffset, directoryEntry, directoryEntryOffset, indexEntry } from '../region/layout.js'
 import { ControlWords, type Region } from '../region/region.js'
 import { boxSeed } from '../region/seed.js'
@@ -49,7 +49,7 @@ export function fatesOf(region: Region, owner: BoxGeneration, versions: () => re
   const words = new ControlWords(region)
   // The fence is looked at first: what is found in the box of an owner who was not fenced then, a later recoverer finds.
   const fenced = isFenced(region, owner)
-  if (fenced && !hasBeenRead(words, owner.box)) return undefined
+  if (fenced && !words.hasBeenRead(owner.box)) return undefined
   const taken = newestOrigins(region, owner.box, fenced ? words.extracted(owner.box) : undefined)
   return versions().map((version) => {
     if (version?.origin === undefined) return 'not-taken'
@@ -62,12 +62,6 @@ export function fatesOf(region: Region, owner: BoxGeneration, versions: () => re
 function readEntry(region: Region, box: number): DirectoryEntry | undefined {
   const start = directoryEntryOffset(region.header.plan, box)
   return decodeDirectoryEntry(region.bytes.subarray(start, start + directoryEntry.bytes))
-}
-
-/** Has the box's recoverer said how far it read? */
-function hasBeenRead(words: ControlWords, box: number): boolean {
-  const claim = decodeClaim(words.claim(box))
-  return claim?.generation === claimGeneration(words.fence(box)) && !isBefore(claim.step, 'extracted')
 }
 
 /**

@@ -15,7 +15,7 @@ import { z } from 'zod'
 import { isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { BoxOwner } from '../region/box-owner.js'
-import { claimGeneration, decodeClaim, isBefore, isWithin } from '../region/control.js'
+import { isWithin } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { boxOffset, daemonBox, indexEntry } from '../region/layout.js'
 import { ControlWords, type Region } from '../region/region.js'
@@ -106,7 +106,7 @@ export function draftsLeftIn(region: Region): AdoptionNote[] {
   const { bytes, header: { plan, incarnation } } = region
   const words = new ControlWords(region)
   // Where somebody has recovered this node, what he found there holds.
-  const upTo = hasBeenRead(words) ? words.extracted(daemonBox) : undefined
+  const upTo = words.hasBeenRead(daemonBox) ? words.extracted(daemonBox) : undefined
   const start = boxOffset(plan, daemonBox)
   const seed = boxSeed(incarnation, daemonBox)
   const index = bytes.subarray(start + plan.indexInBox, start + plan.indexInBox + plan.sessionsPerBox * indexEntry.bytes)
@@ -120,11 +120,6 @@ export function draftsLeftIn(region: Region): AdoptionNote[] {
     const note = newest && decodeNote(newest.payload)
     return note && note.state !== 'adopted' ? [note] : []
   })
-}
-
-function hasBeenRead(words: ControlWords): boolean {
-  const claim = decodeClaim(words.claim(daemonBox))
-  return claim?.generation === claimGeneration(words.fence(daemonBox)) && !isBefore(claim.step, 'extracted')
 }
 
 /** The notes of this node. */

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { BackdoorsError } from '../errors.js'
 import { memoryAddon } from '../native/load.js'
 import type { SharedMemory } from '../native/memory.js'
+import { claimGeneration, decodeClaim, isBefore } from './control.js'
 import { decodeHeader, encodeHeader, type RegionHeader } from './header.js'
 import { control, controlPairOffset, header as headerAt, planRegion, type RegionGeometry } from './layout.js'
 
@@ -76,6 +77,12 @@ export class ControlWords {
   /** How far the recoverer of the fenced generation read (`isWithin`). */
   extracted(box: number): number {
     return Atomics.load(this.#words, (controlPairOffset(box) - control.offset + control.fence + 4) / 4)
+  }
+
+  /** Has the recoverer of the box's fenced generation said how far it read? */
+  hasBeenRead(box: number): boolean {
+    const claim = decodeClaim(this.claim(box))
+    return claim?.generation === claimGeneration(this.fence(box)) && !isBefore(claim.step, 'extracted')
   }
 
   claim(box: number | 'node'): bigint {
