@@ -49,8 +49,15 @@ export async function runDemo(options: DemoOptions, { text, env }: DemoIo): Prom
   const timeline = new Timeline((lines) => void text.write(lines), style)
   const observer = new Observer(timeline)
   const { nodes, sessions, canary } = options
-  const cluster = new Cluster({ nodes, sessions, canary, onEvent: (...event) => observer.onEvent(...event) })
+  // Before there is anything that could be left behind.
   const interruption = interrupted()
+  let cluster: Cluster
+  try {
+    cluster = new Cluster({ nodes, sessions, canary, onEvent: (...event) => observer.onEvent(...event) })
+  } catch (error) {
+    interruption.forget()
+    throw error
+  }
   const closeNow = (): void => cluster.closeNow()
   process.once('exit', closeNow)
   const demo = new Demo(options, cluster, observer, timeline)
