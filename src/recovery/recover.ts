@@ -53,6 +53,7 @@ class Recovery {
   readonly #options: RecoveryOptions
   /** By box: the highest sequence that was found there. */
   readonly #highest = new Map<number, number>()
+  #stopTouching: () => void = () => undefined
   readonly #safeguards: Safeguards
   readonly #report: RecoveryReport
 
@@ -80,6 +81,8 @@ class Recovery {
         throw new BackdoorsError('MEMORY_LOST', `The memory of ${this.#options.memory.peer} was lost during its recovery (${error.code}); what was adopted before stands.`, { peer: this.#options.memory.peer, cause: error })
       }
       throw error
+    } finally {
+      this.#stopTouching()
     }
   }
 
@@ -115,6 +118,7 @@ class Recovery {
     await raiseFence(memory, 'node', nodeGeneration)
     this.#step('fenced')
     const deciding = await this.#claim('node', nodeGeneration)
+    this.#keepTouching(deciding)
     const directory = await readDirectory(memory, header)
     const boxes: ClaimedBox[] = []
     const others: number[] = []
@@ -152,6 +156,7 @@ class Recovery {
     if (after !== undefined && after.generation > generation) return this.#end('superseded')
     this.#step('fenced')
     const deciding = await this.#claim(box, before === undefined ? fenceAll : generation)
+    this.#keepTouching(deciding)
     this.#step('claimed')
     return { deciding, boxes: [{ box, claim: deciding }], others: [] }
   }
@@ -178,7 +183,6 @@ class Recovery {
     const { notes, announce } = this.#options
     this.#report.boxes.push(...boxes.map(({ box }) => box))
     const held = [...new Set([deciding, ...boxes.map(({ claim }) => claim)])]
-    const stopTouching = this.#keepTouching(deciding)
     try {
       if (isBefore(deciding.step, 'adopted')) await this.#adopt(claims, held)
       // From here on it is this node's; until that is written down, it must not be seen to be.
@@ -193,14 +197,13 @@ class Recovery {
     } catch (error) {
       if (isBackdoorsError(error, 'CLAIM_LOST')) notes?.giveUp(this.#source)
       throw error
-    } finally {
-      stopTouching()
     }
   }
 
-  /** However long a step takes, the claim moves meanwhile. @returns what ends that */
-  #keepTouching(claim: ClaimHolder): () => void {
+  /** However long a step takes, the claim moves meanwhile. */
+  #keepTouching(claim: ClaimHolder): void {
     let isOver = false
+    this.#stopTouching = () => void (isOver = true)
     const touch = async (): Promise<void> => {
       while (!isOver) {
         await this.#pause(touchEveryMs)
@@ -208,7 +211,6 @@ class Recovery {
       }
     }
     void touch()
-    return () => void (isOver = true)
   }
 
   #pause(ms: number): Promise<void> {

@@ -4,12 +4,13 @@ import { Simulation } from '../fabric/mock/simulation.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { isBackdoorsError } from '../errors.js'
 import { BoxOwner } from '../region/box-owner.js'
-import { nodeGeneration } from '../region/control.js'
+import { decodeClaim, nodeGeneration } from '../region/control.js'
+import { ControlWords } from '../region/region.js'
 import { adoptInto } from './adopter.js'
 import { AdoptionNotes, noteStore, type AdoptionSource } from './adoption-notes.js'
 import { recover, type RecoveredSession, type RecoveryReport, type RecoveryTarget } from './recover.js'
 import { lookAtClaim, Successions, type Predecessor, type Succession } from './succession.js'
-import { payloadOf, valueOf, Victim } from './testing/victim.js'
+import { payloadOf, smallGeometry, valueOf, Victim } from './testing/victim.js'
 
 const takeOverAfterMs = 500
 
@@ -41,7 +42,7 @@ class Node {
   readonly #simulation: Simulation
   #successions: Successions
 
-  constructor(simulation: Simulation, readonly number: number, sessions: number) {
+  constructor(simulation: Simulation, readonly number: number, sessions: number, private readonly patienceMs = takeOverAfterMs) {
     this.#simulation = simulation
     this.victim = new Victim(simulation, `n${number}`, { sessions: 0 })
     for (let i = 0; i < sessions; i++) this.victim.commit(`n${number}-s${i}`, 1)
@@ -64,7 +65,7 @@ class Node {
   }
 
   #makeSuccessions(): Successions {
-    return new Successions({ recoverer: this.number, notes: this.notes, predecessor: (number) => this.peers.get(number), takeOverAfterMs, nowMs: () => this.#simulation.now() / 1000 })
+    return new Successions({ recoverer: this.number, notes: this.notes, predecessor: (number) => this.peers.get(number), takeOverAfterMs: this.patienceMs, nowMs: () => this.#simulation.now() / 1000 })
   }
 
   /** What it knows of another one. */
@@ -283,5 +284,40 @@ describe('a note', () => {
     expect([...r.daemon.sessions.store('carts').sessions.keys()]).toEqual(['earlier'])
     expect(r.notes.all()).toMatchObject([{ state: 'abandoned' }])
     r.close()
+  })
+
+  it('that finds no room makes a refusal of every session, which is told, and their memory is kept', async () => {
+    const simulation = new Simulation(1)
+    const [a, r] = [new Node(simulation, 1, 6), new Node(simulation, 2, 0)]
+    const store = r.daemon.sessions.store('full')
+    for (let i = 0; i < smallGeometry.sessionsPerBox; i++) r.daemon.sessions.commit(store, `s${i}`, new Uint8Array(8), { ttlMs: 0, schemaVersion: 1 })
+    expect(await simulation.settle(r.recover(a))).toMatchObject({ outcome: 'announced', found: 6, adopted: 0, refused: 6 })
+    expect(r.errors).toEqual([])
+    expect(decodeClaim(new ControlWords(a.victim.region).claim('node'))?.step).toBe('adopted')
+    a.close()
+    r.close()
+  })
+})
+
+describe('a recovery that takes long', () => {
+  it('shows that it is at work, and is not taken over', async () => {
+    const simulation = new Simulation(1)
+    const patienceMs = 2500
+    const [a, r, q] = [new Node(simulation, 1, 6), new Node(simulation, 2, 0), new Node(simulation, 3, 0, patienceMs)]
+    q.sees(r, false)
+    const slow = new Gate(Infinity)
+    slow.step = () => simulation.sleep(300_000)
+    const recovery = r.recover(a, slow)
+    const looks: Succession[] = []
+    const looking = (async () => {
+      for (let i = 0; i < 100; i++) {
+        await simulation.sleep(200_000)
+        looks.push(await q.look(a))
+      }
+    })()
+    await simulation.settle(Promise.all([recovery, looking]))
+    expect(await recovery).toMatchObject({ outcome: 'announced', adopted: 6 })
+    expect(looks).not.toContain('take-over')
+    for (const node of [a, r, q]) node.close()
   })
 })
