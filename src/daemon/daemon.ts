@@ -103,6 +103,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #incidents = new IncidentLog()
   #page: StatusPage | undefined
   readonly #watchers: PeerWatcher[] = []
+  /** Peers that hold claims on nodes that this one watches: they are watched as well. */
+  readonly #holders = new Set<string>()
   readonly #unwatching: Unwatching<PeerWatcher>
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
@@ -192,7 +194,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const planned = new Set(watchedBy(config.node, [config.node, ...members.map(({ name }) => name)], config.watch.peers, isDown))
     const watched = new Set(this.#watchers.map(({ peer }) => peer.name))
     for (const peer of members) {
-      if (!planned.has(peer.name) || watched.has(peer.name) || this.#unwatching.isLeaving(peer.name)) continue
+      if (!(planned.has(peer.name) || this.#holders.has(peer.name)) || watched.has(peer.name) || this.#unwatching.isLeaving(peer.name)) continue
       if (this.#started) this.#log.info({ peer: peer.name }, 'this peer is watched as well')
       const watcher = new PeerWatcher(config, peer, fabric, {
         onWatching: (...watching) => this.#onWatching(...watching),
@@ -305,6 +307,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   /** A peer that holds a claim, by its number in it. */
   #predecessor(number: number): Predecessor | undefined {
     const watcher = this.#watchers.find(({ peer }) => nodeNumber(peer.name) === number)
+    // Whether it can be succeeded is written in its memory: from now on that can be read.
+    const member = watcher ? undefined : this.#membership.current.find(({ name }) => nodeNumber(name) === number)
+    if (member) this.#holders.add(member.name)
     const { isDown = false, link } = watcher ?? {}
     return watcher && { isDown, link: link && { memory: link.sampling, header: link.header } }
   }

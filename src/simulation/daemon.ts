@@ -54,6 +54,7 @@ export class Daemon {
   readonly box: BoxOwner
   readonly notes: AdoptionNotes
   readonly watchers: PeerWatcher[] = []
+  readonly #holders = new Set<string>()
   readonly #options: DaemonOptions
   readonly #config: DaemonConfig
   readonly #region: Region
@@ -168,7 +169,7 @@ export class Daemon {
     const isDown = (name: string): boolean => this.watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
     const planned = watchedBy(node, [node, ...peers.map(({ name }) => name)], watch.peers, isDown)
     for (const peer of peers) {
-      if (!planned.includes(peer.name) || this.watchers.some((watcher) => watcher.peer.name === peer.name)) continue
+      if (!(planned.includes(peer.name) || this.#holders.has(peer.name)) || this.watchers.some((watcher) => watcher.peer.name === peer.name)) continue
       this.watchers.push(new PeerWatcher(this.#config, peer, this.#fabric, {
         onWatching: () => undefined,
         onMachine: () => undefined,
@@ -191,6 +192,8 @@ export class Daemon {
   /** As `Daemon` does it. */
   #predecessor(number: number): Predecessor | undefined {
     const watcher = this.watchers.find(({ peer }) => nodeNumber(peer.name) === number)
+    const holder = watcher ? undefined : this.#config.peers.find(({ name }) => nodeNumber(name) === number)
+    if (holder) this.#holders.add(holder.name)
     const { isDown = false, link } = watcher ?? {}
     return watcher && { isDown, link: link && { memory: link.sampling, header: link.header } }
   }
