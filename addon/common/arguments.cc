@@ -104,28 +104,33 @@ std::optional<std::string> ReadString(napi_env env, napi_value value, const char
   return text;
 }
 
-std::optional<std::span<uint8_t>> ReadBytes(napi_env env, napi_value value, const char* name) {
-  napi_typedarray_type type = napi_int8_array;
+namespace {
+
+template <typename Element>
+std::optional<std::span<Element>> ReadArray(napi_env env, napi_value value, const char* name,
+                                            napi_typedarray_type wanted, const char* what) {
+  napi_typedarray_type type = napi_bigint64_array;
   size_t length = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) == napi_ok &&
-      type == napi_uint8_array) {
-    return std::span(static_cast<uint8_t*>(data), length);
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) == napi_ok && type == wanted) {
+    return std::span(static_cast<Element*>(data), length);
   }
-  ThrowMismatch(env, value, name, "a Uint8Array");
+  ThrowMismatch(env, value, name, what);
   return std::nullopt;
 }
 
+}  // namespace
+
+std::optional<std::span<uint8_t>> ReadBytes(napi_env env, napi_value value, const char* name) {
+  return ReadArray<uint8_t>(env, value, name, napi_uint8_array, "a Uint8Array");
+}
+
 std::optional<std::span<double>> ReadDoubles(napi_env env, napi_value value, const char* name) {
-  napi_typedarray_type type = napi_int8_array;
-  size_t length = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) == napi_ok &&
-      type == napi_float64_array) {
-    return std::span(static_cast<double*>(data), length);
-  }
-  ThrowMismatch(env, value, name, "a Float64Array");
-  return std::nullopt;
+  return ReadArray<double>(env, value, name, napi_float64_array, "a Float64Array");
+}
+
+std::optional<std::span<int32_t>> ReadSignedWords(napi_env env, napi_value value, const char* name) {
+  return ReadArray<int32_t>(env, value, name, napi_int32_array, "an Int32Array");
 }
 
 bool CheckFunction(napi_env env, napi_value value, const char* name) {

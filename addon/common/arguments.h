@@ -31,6 +31,8 @@ std::optional<std::string> ReadString(napi_env env, napi_value value, const char
 std::optional<std::span<uint8_t>> ReadBytes(napi_env env, napi_value value, const char* name);
 // A Float64Array. The span holds until JavaScript runs again.
 std::optional<std::span<double>> ReadDoubles(napi_env env, napi_value value, const char* name);
+// An Int32Array. The span holds until JavaScript runs again.
+std::optional<std::span<int32_t>> ReadSignedWords(napi_env env, napi_value value, const char* name);
 bool CheckFunction(napi_env env, napi_value value, const char* name);
 bool CheckObject(napi_env env, napi_value value, const char* name);
 

@@ -1,5 +1,7 @@
 #include "js_callback.h"
 
+#include <utility>
+
 namespace backdoors {
 
 void JsCallback::Set(napi_env env, napi_value function, const char* name) {
@@ -16,6 +18,13 @@ void JsCallback::Reset() {
   if (context_ != nullptr) napi_async_destroy(env_, context_);
   function_ = nullptr;
   context_ = nullptr;
+}
+
+void JsCallback::MoveTo(JsCallback* other) {
+  other->Reset();
+  other->env_ = env_;
+  other->function_ = std::exchange(function_, nullptr);
+  other->context_ = std::exchange(context_, nullptr);
 }
 
 void JsCallback::Invoke(const napi_value* arguments, size_t count) {

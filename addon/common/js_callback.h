@@ -19,6 +19,8 @@ class JsCallback {
   void Set(napi_env env, napi_value function, const char* name);
   // Must have been called before the environment ends.
   void Reset();
+  // Leaves this one empty.
+  void MoveTo(JsCallback* other);
 
   // Opens a handle scope, lets `make` fill the arguments, and calls the function as a task of its own (so promises
   // it settles go on at once). What the function throws becomes an uncaught exception, as in any callback.

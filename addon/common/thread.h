@@ -21,7 +21,8 @@ class Thread {
   bool is_running() const { return running_; }
   pthread_t get() const { return thread_; }
 
-  // Returns 0 or errno. All signals stay with the threads that expect them. `stack_bytes` 0 is the system's default.
+  // Returns 0 or errno. All signals stay with the threads that expect them, but those that an access of this
+  // thread's own raises: a blocked one would end the process. `stack_bytes` 0 is the system's default.
   int Start(const char* name, std::function<void()> body, size_t stack_bytes = 0) {
     body_ = std::move(body);
     pthread_attr_t attributes;
@@ -30,6 +31,7 @@ class Thread {
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
+    for (const int own : {SIGBUS, SIGSEGV, SIGFPE, SIGILL}) sigdelset(&all, own);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const auto run = [](void* self) -> void* {
       static_cast<Thread*>(self)->body_();

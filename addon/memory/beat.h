@@ -24,6 +24,9 @@ struct BeatOptions {
   uint64_t interval_ns;
 };
 
+// A kernel that cannot be preempted keeps even a thread of real-time priority waiting, for milliseconds at times, while it is at work
+// on that thread's processor. So a second one, on a processor of its own, looks whether the first still beats, and beats where it
+// does not: the machine is dead when no processor of it runs anything.
 class Beat {
  public:
   explicit Beat(BeatOptions options);
@@ -33,17 +36,20 @@ class Beat {
 
   // Returns 0 or errno. What was not permitted is added to `warnings`, in words fit for a log.
   int Start(std::vector<std::string>* warnings);
-  // Joins the thread. Idempotent.
+  // Joins the threads. Idempotent.
   void Stop();
 
   uint64_t beats() const { return beats_.load(std::memory_order_relaxed); }
   bool fenced() const { return fenced_.load(std::memory_order_relaxed); }
 
-  // Advances the counter once; false where the fence forbids it. Of the thread only, but for measurements.
+  // Advances the counter once; false where the fence forbids it. Of the threads only, but for measurements.
   bool BeatOnce() noexcept;
 
  private:
   void Run();
+  void Relieve();
+  void StartRelief();
+  bool WaitUntil(uint64_t due_ns, std::unique_lock<std::mutex>* lock, std::condition_variable* stop);
   void LockPages(std::vector<std::string>* warnings);
 
   const BeatOptions options_;
@@ -52,10 +58,14 @@ class Beat {
   std::atomic<uint64_t> beats_{0};
   std::atomic<bool> fenced_{false};
 
+  // Each thread has a lock of its own, so that neither ever waits for the other.
   std::mutex mutex_;
   std::condition_variable stop_;
-  bool stopping_ = false;
+  std::mutex relief_mutex_;
+  std::condition_variable relief_stop_;
+  std::atomic<bool> stopping_{false};
   Thread thread_;
+  Thread relief_;
 };
 
 }  // namespace backdoors::memory

@@ -2,6 +2,7 @@
 
 #include "common/arguments.h"
 #include "crc32c.h"
+#include "file_reader.h"
 
 namespace backdoors::memory {
 
@@ -56,6 +57,34 @@ napi_value Crc32cCallback(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// crc32cMany(bytes, spans, count, seed, crcs): of `count` pairs (offset, length) in `spans`, each CRC into `crcs`, signed.
+// Where the bytes are many small pieces, crossing into the addon for each would cost more than its CRC.
+Napi::Value Crc32cMany(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  const auto bytes = ReadBytes(env, info[0], "bytes");
+  if (!bytes) return {};
+  const auto spans = ReadDoubles(env, info[1], "spans");
+  if (!spans) return {};
+  const auto seed = ReadInteger(env, info[3], "seed", INT32_MIN, INT32_MAX);
+  if (!seed) return {};
+  const auto crcs = ReadSignedWords(env, info[4], "crcs");
+  if (!crcs) return {};
+  const auto count = ReadInteger(env, info[2], "count", 0, static_cast<int64_t>(crcs->size()));
+  if (!count || !CheckGroups(env, *spans, 2, static_cast<size_t>(*count), "spans")) return {};
+  const auto size = static_cast<double>(bytes->size());
+  for (size_t index = 0; index < static_cast<size_t>(*count); ++index) {
+    const double offset = (*spans)[2 * index];
+    const double length = (*spans)[2 * index + 1];
+    if (offset > size || length > size - offset) {
+      ThrowInvalidArgument(env, "spans", "A span does not lie within the " + std::to_string(bytes->size()) + " bytes.");
+      return {};
+    }
+    const uint8_t* from = bytes->data() + static_cast<size_t>(offset);
+    (*crcs)[index] = static_cast<int32_t>(Crc32c(static_cast<uint32_t>(*seed), from, static_cast<size_t>(length)));
+  }
+  return info.Env().Undefined();
+}
+
 void Define(napi_env env, napi_value exports, const char* name, napi_callback callback) {
   napi_value function = nullptr;
   napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
@@ -67,6 +96,7 @@ void Define(napi_env env, napi_value exports, const char* name, napi_callback ca
 void DefineCrc32c(Napi::Env env, Napi::Object exports) {
   Define(env, exports, "crc32c", Crc32cCallback<Crc32c>);
   Define(env, exports, "crc32cBySoftware", Crc32cCallback<Crc32cBySoftware>);
+  exports.Set("crc32cMany", Napi::Function::New<Crc32cMany>(env, "crc32cMany"));
   exports.Set("crc32cMeans", Crc32cMeans());
 }
 

@@ -36,6 +36,7 @@ Napi::Function FileReader::Define(Napi::Env env) {
                          InstanceAccessor<&FileReader::Writable>("writable"),
                          InstanceMethod<&FileReader::Length>("length"),
                          InstanceMethod<&FileReader::Read>("read"),
+                         InstanceMethod<&FileReader::ReadSummed>("readSummed"),
                          InstanceMethod<&FileReader::Write>("write"),
                          InstanceMethod<&FileReader::CompareAndSwap>("compareAndSwap"),
                          InstanceMethod<&FileReader::Close>("close"),
@@ -100,30 +101,52 @@ Napi::Value FileReader::Length(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(length));
 }
 
-Napi::Value FileReader::Read(const Napi::CallbackInfo& info) {
+// The first three arguments: triples, count, target. False after throwing.
+bool FileReader::ReadParts(const Napi::CallbackInfo& info, uint8_t** target) {
   const napi_env env = info.Env();
   const auto triples = ReadDoubles(env, info[0], "triples");
-  if (!triples) return {};
+  if (!triples) return false;
   const auto count = ReadInteger(env, info[1], "count", 0, UINT32_MAX);
-  if (!count) return {};
-  const auto target = ReadBytes(env, info[2], "target");
-  if (!target || !CheckOpen(env)) return {};
+  if (!count) return false;
+  const auto bytes = ReadBytes(env, info[2], "target");
+  if (!bytes || !CheckOpen(env)) return false;
   const auto groups = static_cast<size_t>(*count);
-  if (!CheckGroups(env, *triples, kTriple, groups, "triples")) return {};
-  const auto size = static_cast<double>(target->size());
+  if (!CheckGroups(env, *triples, kTriple, groups, "triples")) return false;
+  const auto size = static_cast<double>(bytes->size());
+  parts_.resize(groups);
   for (size_t index = 0; index < groups; ++index) {
     const double* triple = triples->data() + index * kTriple;
-    if (triple[1] <= size && triple[2] <= size - triple[1]) continue;
-    ThrowInvalidArgument(env, "target", "A range does not fit into the target of " + std::to_string(target->size()) + " bytes.");
+    if (triple[1] > size || triple[2] > size - triple[1]) {
+      ThrowInvalidArgument(env, "target", "A range does not fit into the target of " + std::to_string(bytes->size()) + " bytes.");
+      return false;
+    }
+    parts_[index] = {static_cast<uint64_t>(triple[0]), static_cast<size_t>(triple[1]), static_cast<size_t>(triple[2])};
+  }
+  *target = bytes->data();
+  return true;
+}
+
+Napi::Value FileReader::Read(const Napi::CallbackInfo& info) {
+  uint8_t* target = nullptr;
+  if (!ReadParts(info, &target)) return {};
+  return Napi::Number::New(info.Env(), file_->ReadMany(parts_, target));
+}
+
+Napi::Value FileReader::ReadSummed(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  const auto skip = ReadInteger(env, info[3], "skip", 0, kMaxSafeInteger);
+  if (!skip) return {};
+  const auto seed = ReadInteger(env, info[4], "seed", INT32_MIN, INT32_MAX);
+  if (!seed) return {};
+  const auto crcs = ReadSignedWords(env, info[5], "crcs");
+  uint8_t* target = nullptr;
+  if (!crcs || !ReadParts(info, &target)) return {};
+  if (parts_.size() > crcs->size()) {
+    ThrowInvalidArgument(env, "crcs", "crcs holds fewer than " + std::to_string(parts_.size()) + " words.");
     return {};
   }
-  int error = 0;
-  for (size_t index = 0; index < groups && error == 0; ++index) {
-    const double* triple = triples->data() + index * kTriple;
-    error = file_->Read(static_cast<uint64_t>(triple[0]), static_cast<size_t>(triple[1]),
-                        target->data() + static_cast<size_t>(triple[2]));
-  }
-  return Napi::Number::New(env, error);
+  const PartSums sums = {static_cast<size_t>(*skip), static_cast<uint32_t>(*seed), crcs->data()};
+  return Napi::Number::New(env, file_->ReadMany(parts_, target, &sums));
 }
 
 void FileReader::Write(const Napi::CallbackInfo& info) {

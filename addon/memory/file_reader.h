@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "common/wrapped.h"
 #include "open_file.h"
@@ -24,6 +25,7 @@ class FileReader : public Wrapped<FileReader> {
 
  private:
   bool CheckOpen(napi_env env);
+  bool ReadParts(const Napi::CallbackInfo& info, uint8_t** target);
   bool ReadWordOffset(const Napi::CallbackInfo& info, uint64_t* offset);
   void ThrowFailed(napi_env env, const char* call, int error, const char* doing, uint64_t offset, uint64_t length);
 
@@ -31,12 +33,15 @@ class FileReader : public Wrapped<FileReader> {
   Napi::Value Writable(const Napi::CallbackInfo& info);
   Napi::Value Length(const Napi::CallbackInfo& info);
   Napi::Value Read(const Napi::CallbackInfo& info);
+  Napi::Value ReadSummed(const Napi::CallbackInfo& info);
   void Write(const Napi::CallbackInfo& info);
   Napi::Value CompareAndSwap(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
   std::string path_;
   std::shared_ptr<OpenFile> file_;
+  // Of the read under way; kept, so that a read allocates nothing.
+  std::vector<FilePart> parts_;
 };
 
 // Reads [offset, length, …] groups of `stride` doubles; false after throwing INVALID_ARGUMENT, where a number is not

@@ -4,12 +4,14 @@
 #include <cerrno>
 
 #include "file_reader.h"
+#include "guarded_copy.h"
 
 namespace backdoors::memory {
 
 namespace {
 
 constexpr size_t kTriple = 3;
+constexpr uint32_t kPostsPerCheck = 8;
 constexpr double kMaxSampledBytes = 1 << 24;
 
 struct Range {
@@ -23,15 +25,17 @@ struct Range {
 class FileSource : public SampleSource {
  public:
   FileSource(std::shared_ptr<OpenFile> file, std::vector<Range> ranges, size_t length)
-      : file_(std::move(file)), ranges_(std::move(ranges)), data_(length) {}
+      : file_(std::move(file)), mapping_(file_->Mapped()), ranges_(std::move(ranges)), data_(length) {}
 
   bool Post() noexcept override {
-    error_ = 0;
-    for (const Range& range : ranges_) {
-      error_ = file_->Read(range.offset, range.length, data_.data() + range.position);
-      if (error_ != 0) return false;
+    if (file_->is_closed()) {
+      error_ = EBADF;
+      return false;
     }
-    return true;
+    // In the page in which a file that was cut off ends, copies find zeros: so its length is asked now and then.
+    const bool is_copied = mapping_ != nullptr && ++posts_ % kPostsPerCheck != 0 && Copy();
+    error_ = is_copied ? 0 : Read();
+    return error_ == 0;
   }
 
   Progress Poll() noexcept override { return Progress::kDone; }
@@ -58,9 +62,29 @@ class FileSource : public SampleSource {
   }
 
  private:
+  // A copy takes a tenth of the time of a system call, which is most of what a round of many peers costs.
+  bool Copy() noexcept {
+    for (const Range& range : ranges_) {
+      if (range.offset > mapping_->length() || range.length > mapping_->length() - range.offset) return false;
+      if (!guard_.Copy(data_.data() + range.position, mapping_->data() + range.offset, range.length)) return false;
+    }
+    return true;
+  }
+
+  int Read() noexcept {
+    for (const Range& range : ranges_) {
+      const int error = file_->Read(range.offset, range.length, data_.data() + range.position);
+      if (error != 0) return error;
+    }
+    return 0;
+  }
+
+  const CopyGuard guard_;
   const std::shared_ptr<OpenFile> file_;
+  const std::shared_ptr<Mapping> mapping_;
   const std::vector<Range> ranges_;
   std::vector<uint8_t> data_;
+  uint32_t posts_ = 0;
   int error_ = 0;
 };
 

@@ -10,6 +10,7 @@
 #include "crc32c_functions.h"
 #include "file_reader.h"
 #include "file_sampler.h"
+#include "filled_pages.h"
 #include "shared_memory.h"
 
 namespace backdoors::memory {
@@ -49,6 +50,7 @@ void AdviseHugePages(const Napi::CallbackInfo& info) {
 Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   if (!InitializeTarget(env, exports)) return exports;
   DefineCrc32c(env, exports);
+  DefineFilledPages(env, exports);
   exports.Set("monotonicUs", Napi::Function::New<MonotonicUs>(env, "monotonicUs"));
   exports.Set("adviseHugePages", Napi::Function::New<AdviseHugePages>(env, "adviseHugePages"));
   napi_value write_monotonic_ms = nullptr;

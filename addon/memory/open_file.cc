@@ -7,11 +7,20 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
+
+#include "crc32c.h"
+#include "fetch_ahead.h"
+#include "guarded_copy.h"
 
 namespace backdoors::memory {
 
 namespace {
+
+// Below this, what a guard and a mapping cost is not worth it.
+constexpr size_t kMappedFromBytes = 64 << 10;
 
 // Huge pages are mapped whole.
 uint64_t PageBytes(int fd) {
@@ -19,6 +28,10 @@ uint64_t PageBytes(int fd) {
   struct statfs status;
   if (fstatfs(fd, &status) != 0 || status.f_type != HUGETLBFS_MAGIC) return page_bytes;
   return static_cast<uint64_t>(status.f_bsize);
+}
+
+bool IsMapped(const Mapping* mapping, const FilePart& part) {
+  return mapping != nullptr && part.offset <= mapping->length() && part.length <= mapping->length() - part.offset;
 }
 
 }  // namespace
@@ -68,6 +81,61 @@ int OpenFile::Read(uint64_t offset, size_t length, uint8_t* target) const {
     length -= bytes;
   }
   return 0;
+}
+
+std::shared_ptr<Mapping> OpenFile::Mapped() {
+  if (mapping_ != nullptr) return mapping_;
+  uint64_t size = 0;
+  if (Length(&size) != 0 || size == 0) return nullptr;
+  mapping_ = Mapping::Map(fd_.get(), 0, size, size, false);
+  return mapping_;
+}
+
+// With a mapping by copies out of it, otherwise, and where that fails, by system calls, which tell why.
+int OpenFile::ReadParts(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target) {
+  std::optional<CopyGuard> guard;
+  if (mapping != nullptr) guard.emplace();
+  for (const FilePart& part : parts) {
+    const auto& [offset, length, position] = part;
+    if (IsMapped(mapping, part) && guard->Copy(target + position, mapping->data() + offset, length)) continue;
+    const int error = Read(offset, length, target + position);
+    if (error != 0) return error;
+  }
+  return 0;
+}
+
+int OpenFile::ReadSummed(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target, const PartSums& sums) {
+  std::optional<CopyGuard> guard;
+  if (mapping != nullptr) guard.emplace();
+  FetchAhead ahead(mapping == nullptr ? nullptr : mapping->data(), parts.first(mapping == nullptr ? 0 : parts.size()));
+  for (size_t index = 0; index < parts.size(); ++index) {
+    const auto& [offset, length, position] = parts[index];
+    const size_t skipped = std::min(sums.skip, length);
+    uint32_t crc = sums.seed;
+    if (!IsMapped(mapping, parts[index]) || !guard->CopySummed(target + position, mapping->data() + offset, length, skipped, &crc, &ahead)) {
+      const int error = Read(offset, length, target + position);
+      if (error != 0) return error;
+      crc = Crc32c(crc, target + position + skipped, length - skipped);
+    }
+    sums.crcs[index] = static_cast<int32_t>(crc);
+  }
+  FinishCopies();
+  return 0;
+}
+
+int OpenFile::ReadMany(std::span<const FilePart> parts, uint8_t* target, const PartSums* sums) {
+  if (closed_.load(std::memory_order_relaxed)) return EBADF;
+  size_t bytes = 0;
+  for (const FilePart& part : parts) bytes += part.length;
+  const Mapping* mapping = bytes < kMappedFromBytes ? nullptr : Mapped().get();
+  const int failed = sums == nullptr ? ReadParts(parts, mapping, target) : ReadSummed(parts, mapping, target, *sums);
+  if (mapping == nullptr || failed != 0) return failed;
+  // Of the page in which a file ends, the rest can be copied, and is zeros.
+  uint64_t size = 0;
+  const int error = Length(&size);
+  if (error != 0) return error;
+  const bool is_whole = std::ranges::all_of(parts, [size](const FilePart& part) { return part.length == 0 || part.offset + part.length <= size; });
+  return is_whole ? 0 : ENODATA;
 }
 
 int OpenFile::CheckWithin(uint64_t offset, size_t length) const {

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { closing, countThreads, createMemory, expectCode, until } from '../../addon/test/native-fixture.js'
 import { memoryAddon } from './load.js'
@@ -74,12 +75,29 @@ describe('BeatThread', () => {
     for (const warning of beat.warnings) expect(warning).toMatch(/\(E[A-Z]+\).*Grant /)
   })
 
+  it('has a second thread, where there are two processors, which shares none with the first', () => {
+    start(createMemory(), { intervalUs: 1_000_000 })
+    const processorsOf = (name: string): number[] => {
+      const task = readdirSync('/proc/self/task').find((each) => readFileSync(`/proc/self/task/${each}/comm`, 'utf8').trim() === name)
+      const list = task === undefined ? '' : (/Cpus_allowed_list:\s*(\S+)/.exec(readFileSync(`/proc/self/task/${task}/status`, 'utf8'))?.[1] ?? '')
+      return list.split(',').flatMap((range) => {
+        const [first, last = first] = range.split('-').filter((end) => end !== '').map(Number)
+        return first === undefined ? [] : Array.from({ length: (last as number) - first + 1 }, (_, i) => first + i)
+      })
+    }
+    const [own, relief] = [processorsOf('bd-beat'), processorsOf('bd-beat-relief')]
+    if (availableParallelism() === 1) return void expect([own.length, relief.length]).toEqual([1, 0])
+    expect(relief).toHaveLength(1)
+    expect(own).not.toContain(relief[0])
+    expect(own).toHaveLength(availableParallelism() - 1)
+  })
+
   it('is closed promptly in the midst of a long interval, and tells its numbers afterwards', async () => {
     const beat = start(createMemory(), { intervalUs: 3.6e9 })
     await until('its beat', () => beat.beats === 1)
     beat.close()
     beat.close()
-    expect([beat.beats, beat.fenced, countThreads('bd-beat')]).toEqual([1, false, 0])
+    expect([beat.beats, beat.fenced, countThreads('bd-beat'), countThreads('bd-beat-relief')]).toEqual([1, false, 0, 0])
   })
 
   it('goes on in pages whose memory has been closed', async () => {

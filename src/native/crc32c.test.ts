@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { expectCode } from '../../addon/test/native-fixture.js'
-import { crc32c } from './crc32c.js'
+import { crc32c, crc32cMany } from './crc32c.js'
 import { memoryAddon } from './load.js'
 
 const ascii = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -98,5 +98,29 @@ describe('crc32c', () => {
     structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
     expectCode(() => crc32c(bytes, 0, 8, 0), 'INVALID_ARGUMENT', { field: 'length' })
     expect(crc32c(bytes, 0, 0, 5)).toBe(5)
+  })
+})
+
+describe('crc32cMany', () => {
+  it('gives for each piece what crc32c gives', () => {
+    const bytes = Uint8Array.from({ length: 5000 }, (_, i) => i * 31)
+    const spans = [[0, 0], [0, 5000], [17, 4097], [4999, 1], [5000, 0], [3, 64]] as const
+    const crcs = new Int32Array(spans.length)
+    crc32cMany(bytes, Float64Array.from(spans.flat()), spans.length, 0xdead_beef, crcs)
+    expect([...crcs].map((crc) => crc >>> 0)).toEqual(spans.map(([offset, length]) => crc32c(bytes, offset, length, 0xdead_beef)))
+  })
+
+  const good = [new Uint8Array(8), Float64Array.of(0, 8), 1, 0, new Int32Array(1)] as const
+  it.each<[string, string, unknown[]]>([
+    ['no bytes', 'bytes', [undefined, ...good.slice(1)]],
+    ['spans that are no doubles', 'spans', [good[0], [0, 8], ...good.slice(2)]],
+    ['more than it has spans for', 'spans', [good[0], good[1], 2, 0, new Int32Array(2)]],
+    ['more than it has results for', 'count', [good[0], good[1], 2, 0, good[4]]],
+    ['a span beyond the end', 'spans', [good[0], Float64Array.of(1, 8), ...good.slice(2)]],
+    ['a span that is NaN', 'spans', [good[0], Float64Array.of(0, NaN), ...good.slice(2)]],
+    ['results that are no signed words', 'crcs', [...good.slice(0, 4), new Uint32Array(1)]],
+    ['a seed of 33 bits', 'seed', [...good.slice(0, 3), 2 ** 32, good[4]]],
+  ])('refuses %s with INVALID_ARGUMENT', (_what, field, args) => {
+    expectCode(() => (memoryAddon().crc32cMany as (...any: readonly unknown[]) => void)(...args), 'INVALID_ARGUMENT', { field })
   })
 })

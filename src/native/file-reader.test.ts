@@ -40,6 +40,27 @@ describe('FileReader', () => {
     expect(reader.read(Float64Array.of(0, 64, 0, 64, 64, 0), 2, target)).toBe(constants.errno.ENODATA)
   })
 
+  it('reads much at once as it reads little, also where the file is cut off once it was mapped, and made longer again', () => {
+    const length = 1 << 20
+    const memory = createMemory({ length })
+    const bytes = new Uint8Array(memory.buffer)
+    for (let i = 0; i < length; i += 8) bytes[i] = i >> 8
+    const reader = open(memory.path)
+    const target = new Uint8Array(length)
+    const whole = Float64Array.of(4096, length - 4096, 0, 0, 4096, length - 4096)
+    expect(reader.read(whole, 2, target)).toBe(0)
+    expect(Buffer.compare(target.subarray(0, length - 4096), bytes.subarray(4096))).toBe(0)
+    expect(Buffer.compare(target.subarray(length - 4096), bytes.subarray(0, 4096))).toBe(0)
+    memory.close()
+    truncateSync(memory.path, 300_000)
+    expect(reader.read(whole, 2, target)).toBe(constants.errno.ENODATA)
+    expect(reader.read(Float64Array.of(0, 300_000, 0), 1, target)).toBe(0)
+    expect(reader.read(Float64Array.of(0, 300_001, 0), 1, target)).toBe(constants.errno.ENODATA)
+    truncateSync(memory.path, length + 4096)
+    expect(reader.read(Float64Array.of(length - 100_000, 104_096, 0), 1, target)).toBe(0)
+    expect(target.subarray(0, 104_096).every((byte) => byte === 0)).toBe(true)
+  })
+
   it('swaps a word that others have mapped, and tells what it was', () => {
     const { memory, reader } = both()
     const words = new BigUint64Array(memory.buffer)

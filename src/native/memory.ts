@@ -56,7 +56,7 @@ export interface SharedMemory {
 }
 
 /**
- * Reads a file that another process may truncate at any time: by pread, never by a mapping that stays, so no
+ * Reads a file that another process may truncate at any time: by pread, and much at once by guarded copies out of a mapping, so no
  * SIGBUS. Methods throw CLOSED after `close`.
  */
 export interface FileReader {
@@ -70,6 +70,12 @@ export interface FileReader {
    * @returns 0, or the errno of the first that failed (a read past the end gives ENODATA).
    */
   read(triples: Float64Array, count: number, target: Uint8Array): number
+  /**
+   * As `read`, and takes of each range the CRC32C of all but its first `skip` bytes, continuing from `seed`, into `crcs`; seed and
+   * results are signed. Bytes and CRC come of the same loads: a CRC is that of what stands in the target.
+   * @returns as `read`; `crcs` is then undefined
+   */
+  readSummed(triples: Float64Array, count: number, target: Uint8Array, skip: number, seed: number, crcs: Int32Array): number
   /** @throws READ_ONLY, OUT_OF_RANGE (the file never grows by it), SYSTEM_CALL_FAILED */
   write(offset: number, bytes: Uint8Array): void
   /**
@@ -93,7 +99,8 @@ export interface BeatThreadOptions {
 }
 
 /**
- * A native thread that advances a counter, by real-time priority and with locked memory where permitted. It runs
+ * A native thread that advances a counter, by real-time priority and with locked memory where permitted; a second one, on a processor of
+ * its own, beats where the first is kept waiting for four intervals. It runs
  * until it is closed or fenced, whether or not anybody holds this object, and does not keep the process alive.
  */
 export interface BeatThread {
@@ -169,7 +176,13 @@ export interface Sampler {
 export interface MemoryAddon extends AddonBase {
   /** CRC32C (Castagnoli) of `length` bytes from `offset` on, continuing from `seed`, both signed; by SSE4.2 or ARMv8 where present. */
   readonly crc32c: (bytes: Uint8Array, offset: number, length: number, seed: number) => number
-  /** The same by tables: what `crc32c` is tested against, and does where the processor has no instruction for it. */
+  /**
+   * The CRCs of many pieces of `bytes`, each continuing from `seed`, into `crcs`, signed.
+   * @param spans `count` pairs: offset, length
+   * @throws BackdoorsError INVALID_ARGUMENT
+   */
+  crc32cMany(bytes: Uint8Array, spans: Float64Array, count: number, seed: number, crcs: Int32Array): void
+  /** `crc32c` by tables: what that is tested against, and does where the processor has no instruction for it. */
   crc32cBySoftware(bytes: Uint8Array, offset: number, length: number, seed: number): number
   /** What `crc32c` uses on this machine. */
   readonly crc32cMeans: 'sse4.2' | 'armv8' | 'software'
@@ -179,6 +192,13 @@ export interface MemoryAddon extends AddonBase {
   readonly writeMonotonicMs: (into: Float64Array) => void
   /** Advises the kernel to back whatever of this memory is not used yet by huge pages. What it makes of that is its own affair. */
   adviseHugePages(bytes: Uint8Array): void
+  /**
+   * Writes each page of 4 KiB of `bytes` that is not all zeros at its place behind `offset` of the file, in the calling thread.
+   * @param path for what it says where it fails
+   * @returns bytes written
+   * @throws BackdoorsError INVALID_ARGUMENT, SYSTEM_CALL_FAILED
+   */
+  writeFilledPages(fd: number, path: string, offset: number, bytes: Uint8Array): number
   readonly SharedMemory: new (options: SharedMemoryOptions) => SharedMemory
   readonly FileReader: new (path: string) => FileReader
   readonly BeatThread: new (options: BeatThreadOptions) => BeatThread
