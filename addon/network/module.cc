@@ -1,5 +1,5 @@
-// The target *network*; src/native/network.ts states its surface. Functions only: each opens the socket that it needs and
-// closes it before it returns, so there is no state that could outlive its environment.
+// The target *network*; src/native/network.ts states its surface. Functions of this file open the socket that they need and
+// close it before they return; what restores connections gives descriptors to its caller.
 #include <napi.h>
 
 #include <algorithm>
@@ -10,6 +10,9 @@
 #include "common/arguments.h"
 #include "common/error.h"
 #include "common/initialize.h"
+#include "connection_functions.h"
+#include "descriptor_channel.h"
+#include "descriptor_listener.h"
 #include "interface.h"
 #include "packet_socket.h"
 #include "route_socket.h"
@@ -134,6 +137,9 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("addAddress", Napi::Function::New<AddAddress>(env, "addAddress"));
   exports.Set("removeAddress", Napi::Function::New<RemoveAddress>(env, "removeAddress"));
   exports.Set("sendFrame", Napi::Function::New<Send>(env, "sendFrame"));
+  DefineConnectionFunctions(env, exports);
+  exports.Set(DescriptorChannel::kName, DescriptorChannel::Define(env));
+  exports.Set(DescriptorListener::kName, DescriptorListener::Define(env));
   return exports;
 }
 
