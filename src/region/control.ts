@@ -13,6 +13,9 @@
  * A **claim** word says who recovers which generation, and how far:
  *
  *     bits 0–7 step | 8–23 term | 24–39 recoverer | 40–63 generation (low 24 bits)
+ *
+ * The term's upper 12 bits count who held the claim, one after another: with the generation they name one *holding* of it, which no other
+ * claim has. The lower 4 bits are signs of life. Whoever takes a claim up that he held in an earlier try holds it anew.
  */
 
 /** Steps of a recovery in their order; a claim word carries the index of one of the last four. */
@@ -28,7 +31,7 @@ export const nodeGeneration = 1
 export interface Claim {
   /** Number of the recovering node, 1 to 65535 (`nodeNumber`). */
   readonly recoverer: number
-  /** Counts the recoverers of this generation, from 1. */
+  /** Counts who held it, and their signs of life: `nextTerm`, `touchedTerm`. */
   readonly term: number
   readonly step: ClaimStep
   /** Low 24 bits of the generation that is being recovered. */
@@ -47,6 +50,16 @@ export const extractedSequence = (word: bigint): number => Number(word >> 32n)
 export const isWithin = (sequence: number, extracted: number): boolean => ((extracted - (sequence % 0x1_0000_0000)) | 0) >= 0
 
 export const claimGeneration = (generation: number): number => generation & 0xff_ffff
+
+const beatsOfTerm = 0x10
+/** Of a claim that nobody has held before. */
+export const firstTerm = 1
+/** The claim is held anew: by another, or by the same one in another try. */
+export const nextTerm = (term: number): number => ((term | (beatsOfTerm - 1)) + 1) & 0xffff
+/** Who holds it shows that he is at work. */
+export const touchedTerm = (term: number): number => term - (term % beatsOfTerm) + ((term + 1) % beatsOfTerm)
+/** What tells one holding of a claim word from all others: 36 bits. */
+export const holdingOf = ({ generation, term }: Pick<Claim, 'generation' | 'term'>): number => claimGeneration(generation) * (0x1_0000 / beatsOfTerm) + Math.floor(term / beatsOfTerm)
 
 export function encodeClaim(claim: Claim): bigint {
   return (

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { claimGeneration, decodeClaim, encodeClaim, type Claim } from './control.js'
+import { claimGeneration, decodeClaim, encodeClaim, firstTerm, holdingOf, nextTerm, touchedTerm, type Claim } from './control.js'
 import { decodeDirectoryEntry, encodeDirectoryEntry } from './directory.js'
 import { decodeHeader, encodeHeader } from './header.js'
 import { boxOffset, control, controlPairOffset, defaultGeometry, directoryEntry, directoryEntryOffset, header, maxBoxes, maxRegionBytes, pageBytes, planRegion } from './layout.js'
@@ -78,6 +78,21 @@ describe('the control page', () => {
     ]
     for (const claim of claims) expect(decodeClaim(encodeClaim(claim))).toEqual(claim)
     expect(claimGeneration(0x1234_5678)).toBe(0x34_5678)
+  })
+
+  it('is held anew under the next term, and the same however often its holder shows that he is at work', () => {
+    const held = { generation: 0x1ab_cdef, term: firstTerm }
+    let touched = held
+    for (let i = 0; i < 40; i++) {
+      const next = { ...touched, term: touchedTerm(touched.term) }
+      expect(next.term).not.toBe(touched.term)
+      expect(holdingOf(next)).toBe(holdingOf(held))
+      touched = next
+    }
+    const anew = { ...touched, term: nextTerm(touched.term) }
+    expect(holdingOf(anew)).toBe(holdingOf(held) + 1)
+    expect(holdingOf({ ...held, generation: held.generation + 1 })).toBe(holdingOf(held) + 0x1000)
+    expect([nextTerm(0xffff), touchedTerm(0xffff), nextTerm(0), touchedTerm(0)]).toEqual([0, 0xfff0, 0x10, 1])
   })
 
   it('finds no claim in a word that holds none', () => {

@@ -61,3 +61,42 @@ export function decodeIndexEntry(index: Uint8Array, position: number, seed: numb
   if (!possible) return { slots, recordBytes: 0, sequence: 0, state: 'doubtful' }
   return { slots, recordBytes, sequence: view.getUint32(start + at.sequence, true), state: 'live' }
 }
+
+/** What is certain of the live entries of an index, side by side: there are many, and each would be several objects. In bytes from the start of the heap. */
+export class LiveEntries {
+  count = 0
+  readonly positions: Uint32Array
+  /** Of the current version's slot. */
+  readonly offsets: Float64Array
+  readonly slotBytes: Float64Array
+  readonly recordBytes: Float64Array
+  readonly sequences: Uint32Array
+
+  constructor(capacity: number) {
+    this.positions = new Uint32Array(capacity)
+    this.offsets = new Float64Array(capacity)
+    this.slotBytes = new Float64Array(capacity)
+    this.recordBytes = new Float64Array(capacity)
+    this.sequences = new Uint32Array(capacity)
+  }
+
+  /** Takes the entry, as `decodeIndexEntry` decodes it, where that says `live`. @returns whether it did; false means: look closer */
+  take(view: DataView, index: Uint8Array, position: number, seed: number, heapBytes: number): boolean {
+    const start = position * at.bytes
+    const flags = view.getUint32(start + at.flags, true)
+    if (flags === 0 || flags & indexFlags.deleted) return false
+    const slot = start + (flags & indexFlags.currentIsB ? at.slotB : at.slotA)
+    const offset = view.getUint32(slot, true) * slotUnitBytes
+    const bytes = view.getUint32(slot + 4, true) * slotUnitBytes
+    const recordBytes = view.getUint32(start + at.recordBytes, true)
+    const isPossible = bytes > 0 && offset + bytes <= heapBytes && recordBytes >= record.headerBytes && recordBytes <= bytes
+    if (!isPossible || view.getInt32(start + at.crc, true) !== shortCrc32c(index, start, at.crc, seed)) return false
+    const i = this.count++
+    this.positions[i] = position
+    this.offsets[i] = offset
+    this.slotBytes[i] = bytes
+    this.recordBytes[i] = recordBytes
+    this.sequences[i] = view.getUint32(start + at.sequence, true)
+    return true
+  }
+}

@@ -52,7 +52,7 @@ export function encodeOrigin(origin: SessionOrigin): Uint8Array {
   return bytes
 }
 
-function decodeOrigin(bytes: Uint8Array): SessionOrigin | undefined {
+export function decodeOrigin(bytes: Uint8Array): SessionOrigin | undefined {
   if (bytes.length <= originFixedBytes || bytes.length > originFixedBytes + maxNameBytes) return undefined
   const view = viewOf(bytes)
   const node = decodeText(bytes, originFixedBytes, bytes.length - originFixedBytes)
@@ -66,9 +66,10 @@ export const originKey = (origin: SessionOrigin, store: string, id: string): str
   [origin.node, origin.incarnation.toString(16), origin.box, origin.sequence, store, id].join('\0')
 
 /** Length of the record that the header at the start of `bytes` tells of; undefined where there can be none. */
-export const recordLength = (bytes: Uint8Array): number | undefined => (bytes.length < at.headerBytes ? undefined : lengthAt(viewOf(bytes), 0))
+export const recordLength = (bytes: Uint8Array): number | undefined => (bytes.length < at.headerBytes ? undefined : recordTotal(viewOf(bytes), 0))
 
-function lengthAt(view: DataView, start: number): number | undefined {
+/** As `recordLength`, of the header at `start`, which is there. */
+export function recordTotal(view: DataView, start: number): number | undefined {
   const storeBytes = view.getUint16(start + at.storeBytes, true)
   const sessionIdBytes = view.getUint16(start + at.sessionIdBytes, true)
   if (storeBytes === 0 || storeBytes > maxNameBytes || sessionIdBytes === 0 || sessionIdBytes > maxSessionIdBytes) return undefined
@@ -80,71 +81,24 @@ function lengthAt(view: DataView, start: number): number | undefined {
  * @param verifyCrc off only to show what the check is worth (`safeguards.ts`)
  * @returns undefined where there is no valid record
  */
-export const decodeRecord = (bytes: Uint8Array, seed: number, verifyCrc = true): SessionVersion | undefined =>
-  new RecordDecoder(bytes, seed, verifyCrc).decode(0, bytes.length)
-
-/** Decodes many records that stand in the same bytes: each takes as few objects as it is made of. */
-export class RecordDecoder {
-  readonly #bytes: Uint8Array
-  readonly #view: DataView
-  readonly #seed: number
-  readonly #verifyCrc: boolean
-  /** The store of the record before: most have the same. */
-  #store: string | undefined
-  #storeAt = 0
-  #storeBytes = 0
-
-  constructor(bytes: Uint8Array, seed: number, verifyCrc = true) {
-    this.#bytes = bytes
-    this.#view = viewOf(bytes)
-    this.#seed = seed
-    this.#verifyCrc = verifyCrc
-  }
-
-  /** As `decodeRecord`, of the `length` bytes from `start` on, which lie within. */
-  decode(start: number, length: number): SessionVersion | undefined {
-    const total = length < at.headerBytes ? undefined : lengthAt(this.#view, start)
-    if (total === undefined || total > length) return undefined
-    const [bytes, view] = [this.#bytes, this.#view]
-    if (this.#verifyCrc && view.getUint32(start + at.crc, true) !== crc32c(bytes, start + 4, total - 4, this.#seed)) return undefined
-    const storeBytes = view.getUint16(start + at.storeBytes, true)
-    const sessionIdBytes = view.getUint16(start + at.sessionIdBytes, true)
-    const originBytes = view.getUint16(start + at.originBytes, true)
-    const originAt = start + at.headerBytes + storeBytes + sessionIdBytes
-    const store = this.#storeOf(start + at.headerBytes, storeBytes)
-    const id = decodeText(bytes, start + at.headerBytes + storeBytes, sessionIdBytes)
-    const origin = originBytes === 0 ? undefined : decodeOrigin(bytes.subarray(originAt, originAt + originBytes))
-    const sequence = this.#integerAt(start + at.sequence)
-    const committedAtMs = this.#integerAt(start + at.committedAtMs)
-    const sound = Number.isSafeInteger(sequence) && Number.isSafeInteger(committedAtMs) && (originBytes === 0 || origin !== undefined)
-    if (!store || !id || !sound) return undefined
-    return {
-      store,
-      id,
-      sequence,
-      schemaVersion: view.getUint32(start + at.schemaVersion, true),
-      committedAtMs,
-      ttlMs: view.getUint32(start + at.ttlMs, true),
-      origin,
-      payload: bytes.subarray(originAt + originBytes, start + total),
-    }
-  }
-
-  #storeOf(start: number, length: number): string | undefined {
-    if (this.#store !== undefined && length === this.#storeBytes && this.#isSame(start, this.#storeAt, length)) return this.#store
-    this.#store = decodeText(this.#bytes, start, length)
-    this.#storeAt = start
-    this.#storeBytes = length
-    return this.#store
-  }
-
-  #isSame(left: number, right: number, length: number): boolean {
-    for (let i = 0; i < length; i++) if (this.#bytes[left + i] !== this.#bytes[right + i]) return false
-    return true
-  }
-
-  /** 64 bits as a number: exact, or no safe integer. */
-  #integerAt(position: number): number {
-    return this.#view.getUint32(position + 4, true) * 0x1_0000_0000 + this.#view.getUint32(position, true)
-  }
+export function decodeRecord(bytes: Uint8Array, seed: number, verifyCrc = true): SessionVersion | undefined {
+  const total = recordLength(bytes)
+  if (total === undefined || total > bytes.length) return undefined
+  const view = viewOf(bytes)
+  if (verifyCrc && view.getUint32(at.crc, true) !== crc32c(bytes, 4, total - 4, seed)) return undefined
+  const storeBytes = view.getUint16(at.storeBytes, true)
+  const originBytes = view.getUint16(at.originBytes, true)
+  const idAt = at.headerBytes + storeBytes
+  const originAt = idAt + view.getUint16(at.sessionIdBytes, true)
+  const store = decodeText(bytes, at.headerBytes, storeBytes)
+  const id = decodeText(bytes, idAt, originAt - idAt)
+  const origin = originBytes === 0 ? undefined : decodeOrigin(bytes.subarray(originAt, originAt + originBytes))
+  const sequence = safeInteger(view, at.sequence)
+  const committedAtMs = safeInteger(view, at.committedAtMs)
+  const sound = Number.isSafeInteger(sequence) && Number.isSafeInteger(committedAtMs) && (originBytes === 0 || origin !== undefined)
+  if (store === undefined || id === undefined || !sound) return undefined
+  return { store, id, sequence, schemaVersion: view.getUint32(at.schemaVersion, true), committedAtMs, ttlMs: view.getUint32(at.ttlMs, true), origin, payload: bytes.subarray(originAt + originBytes, total) }
 }
+
+/** 64 bits as a number: exact, or no safe integer. */
+export const safeInteger = (view: DataView, position: number): number => view.getUint32(position + 4, true) * 0x1_0000_0000 + view.getUint32(position, true)

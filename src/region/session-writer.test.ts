@@ -33,7 +33,8 @@ describe('a commit', () => {
     writer.commit(carts, 'u-1', payload, { ttlMs: 60_000, schemaVersion: 7, origin })
     const expected = { store: 'carts', id: 'u-1', sequence: 1, schemaVersion: 7, committedAtMs: 123_456_789_012, ttlMs: 60_000, origin, payload }
     expect(writer.get(carts, 'u-1')).toEqual(expected)
-    expect((await readAll(bytes, header)).get('u-1')).toEqual({ ...expected, remainingMs: 60_000, stale: false })
+    const found = (await readAll(bytes, header)).get('u-1')
+    for (const [name, value] of Object.entries({ ...expected, remainingMs: 60_000, stale: false })) expect(found?.[name as keyof typeof found], name).toEqual(value)
   })
 
   it('replaces the one before, in turns between two slots', async () => {
@@ -332,6 +333,20 @@ describe('time to live', () => {
 })
 
 describe('a session that something has written over', () => {
+  it('is written whole by its next commit, its id among it, wherever the damage was', async () => {
+    const { bytes, header, writer, carts } = setUp()
+    for (const version of [1, 2]) writer.commit(carts, 'user', payloadOf('user', version, 40), plain)
+    const heap = header.plan.boxesOffset + header.plan.boxBytes + header.plan.heapInBox
+    const slot = writer.locate(carts, 'user')?.offset as number
+    const other = slot === heap ? heap + 128 : heap
+    // Its name and the reserved words of the version that is overwritten next.
+    for (const at of [other + 40, ...Array.from({ length: 9 }, (_, i) => other + 48 + i)]) bytes[at] = (bytes[at] as number) ^ 1
+    writer.commit(carts, 'user', payloadOf('user', 3, 40), plain)
+    const found = await readAll(bytes, header)
+    expect([...found.keys()]).toEqual(['user'])
+    expect(found.get('user')).toMatchObject({ store: 'carts', sequence: 3, payload: payloadOf('user', 3, 40) })
+  })
+
   it('is RECORD_CORRUPT for its writer', () => {
     const { bytes, header, writer, carts } = setUp()
     writer.commit(carts, 'u', payloadOf('u', 1, 40), plain)

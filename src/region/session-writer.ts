@@ -23,9 +23,6 @@ interface Held {
   originBytes: number
   current: Slot | undefined
   idle: Slot | undefined
-  /** Does the slot hold the prefix already, from an earlier version of this very session? */
-  currentHasPrefix: boolean
-  idleHasPrefix: boolean
   currentIsB: boolean
   recordBytes: number
 }
@@ -132,7 +129,7 @@ export class SessionWriter {
     const prefixBytes = origin === undefined ? held.prefix.length : held.prefix.length - held.originBytes + origin.length
     const recordBytes = record.headerBytes + prefixBytes + payload.length
     if (held.idle === undefined || held.idle.bytes < recordBytes) this.#growIdle(store, held, recordBytes)
-    if (origin !== undefined) setOrigin(store, held, origin)
+    if (origin !== undefined) setPrefix(store, held, origin)
     this.#writeRecord(held, payload, options)
     this.#publish(store, held, recordBytes)
     this.#options.checkFence()
@@ -230,7 +227,7 @@ export class SessionWriter {
     prefix.set(idBytes, store.nameBytes.length)
     return {
       id, position, prefix, idBytes: idBytes.length, originBytes: 0, current: undefined, idle: undefined,
-      currentHasPrefix: false, idleHasPrefix: false, currentIsB: true, recordBytes: 0,
+      currentIsB: true, recordBytes: 0,
     }
   }
 
@@ -252,7 +249,6 @@ export class SessionWriter {
       throw this.#fail('BOX_FULL', `no ${recordBytes} bytes are left of the box's ${this.#options.heapBytes}; raise region.heapBytes, or give sessions a time to live.`, store, held.id)
     }
     held.idle = slot
-    held.idleHasPrefix = false
   }
 
   /**
@@ -291,23 +287,19 @@ export class SessionWriter {
     words[word + 7] = options.ttlMs
     words[word + 8] = storeBytes | (held.idBytes << 16)
     words[word + 9] = held.originBytes
-    if (!held.idleHasPrefix) {
-      words[word + 10] = 0
-      words[word + 11] = 0
-      this.#bytes.set(held.prefix, start + record.headerBytes)
-      held.idleHasPrefix = true
-    }
+    // All of it anew each time: what has been damaged in the slot meanwhile must not get a CRC that is right.
+    words[word + 10] = 0
+    words[word + 11] = 0
+    this.#bytes.set(held.prefix, start + record.headerBytes)
     this.#bytes.set(payload, start + record.headerBytes + held.prefix.length)
     const checked = record.headerBytes + held.prefix.length + payload.length - 4
     words[word] = crc32c(this.#bytes, start + 4, checked, this.#seed)
   }
 
   #publish(store: HeldStore, held: Held, recordBytes: number): void {
-    const { current, currentHasPrefix } = held
+    const { current } = held
     held.current = held.idle
-    held.currentHasPrefix = held.idleHasPrefix
     held.idle = current
-    held.idleHasPrefix = currentHasPrefix
     held.currentIsB = !held.currentIsB
     held.recordBytes = recordBytes
     this.#writeEntry(held, liveFlags(held), recordBytes, this.#sequence)
@@ -355,7 +347,7 @@ export class SessionWriter {
     const store = this.store(version.store)
     const held: Held = {
       id: version.id, position, prefix: new Uint8Array(0), idBytes: 0, originBytes: 0, current, idle,
-      currentHasPrefix: true, idleHasPrefix: false, currentIsB: current.isB, recordBytes,
+      currentIsB: current.isB, recordBytes,
     }
     this.#expiresAtMs[position] = version.ttlMs > 0 ? version.committedAtMs + version.ttlMs : Infinity
     setPrefix(store, held, version.origin === undefined ? undefined : encodeOrigin(version.origin))
@@ -376,10 +368,4 @@ function setPrefix(store: HeldStore, held: Held, origin: Uint8Array | undefined)
   held.prefix = prefix
   held.idBytes = idBytes.length
   held.originBytes = origin?.length ?? 0
-}
-
-function setOrigin(store: HeldStore, held: Held, origin: Uint8Array): void {
-  setPrefix(store, held, origin)
-  held.idleHasPrefix = false
-  held.currentHasPrefix = false
 }
