@@ -1,6 +1,8 @@
 /** Reads of much memory, without a copy that is not needed where the memory knows how. */
 import { BackdoorsError } from '../errors.js'
-import type { MemoryRange, ReadableMemory } from './remote-memory.js'
+import { crc32cMany } from '../native/crc32c.js'
+import { paddedLength } from './padding.js'
+import type { MemoryRange, ReadableMemory, SummedParts } from './remote-memory.js'
 
 const bytesOf = (ranges: readonly MemoryRange[]): number => ranges.reduce((sum, { length }) => sum + length, 0)
 
@@ -25,4 +27,28 @@ export async function readInto(memory: ReadableMemory, ranges: readonly MemoryRa
  */
 export async function readLent<T>(memory: ReadableMemory, ranges: readonly MemoryRange[], use: (bytes: readonly Uint8Array[]) => Promise<T>): Promise<T> {
   return memory.readLent ? await memory.readLent(ranges, use) : await use(await memory.readMany(ranges))
+}
+
+/**
+ * Reads parts, one after another, each at the next multiple of 8 bytes, into memory of the caller's, and takes their CRCs, signed, into `crcs`.
+ * @throws BackdoorsError what `readInto` throws
+ */
+export async function readSummed(memory: ReadableMemory, parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
+  if (memory.readSummed) return await memory.readSummed(parts, target, crcs)
+  await readInto(memory, wholeWords(parts), target)
+  sumUp(parts, target, crcs)
+}
+
+/** In whole words, parts lie in the memory that a fabric reads them into as they do in the target, and need no second copy. */
+export const wholeWords = ({ triples, count }: SummedParts): MemoryRange[] =>
+  Array.from({ length: count }, (_, i) => ({ offset: triples[3 * i] as number, length: paddedLength(triples[3 * i + 1] as number) }))
+
+/** The CRCs of parts that stand in `target`. */
+export function sumUp({ triples, count, skip, seed }: SummedParts, target: Uint8Array, crcs: Int32Array): void {
+  const spans = new Float64Array(2 * count)
+  for (let i = 0; i < count; i++) {
+    spans[2 * i] = (triples[3 * i + 2] as number) + skip
+    spans[2 * i + 1] = (triples[3 * i + 1] as number) - skip
+  }
+  crc32cMany(target, spans, count, seed, crcs)
 }

@@ -18,12 +18,15 @@ function rangeText({ offset, length }: MemoryRange): string {
   return `${String(length)} bytes at offset ${String(offset)}`
 }
 
+/** Does the memory have these bytes? Written as a difference, for the sum of two large numbers may round back into the memory. */
+export const isInside = (memory: Pick<CheckedMemory, 'length'>, offset: number, length: number): boolean =>
+  isWhole(offset) && isWhole(length) && offset <= memory.length && length <= memory.length - offset
+
 /** @throws BackdoorsError OUT_OF_RANGE, INVALID_ARGUMENT for an access of no bytes. */
 export function checkRange(memory: CheckedMemory, doing: string, range: MemoryRange): void {
   const { offset, length } = range
   const details = { peer: memory.peer, offset, length }
-  // Written as a difference, for the sum of two large numbers may round back into the memory.
-  if (!isWhole(offset) || !isWhole(length) || offset > memory.length || length > memory.length - offset) {
+  if (!isInside(memory, offset, length)) {
     const message = `${doing} ${rangeText(range)} of ${memory.peer}: its memory has ${String(memory.length)} bytes`
     throw new BackdoorsError('OUT_OF_RANGE', message, details)
   }

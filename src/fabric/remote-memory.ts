@@ -110,6 +110,16 @@ export interface Watch {
   close(): void
 }
 
+/** Records of which each carries a CRC32C, to be read and summed up. Columns: there are many, and each would be an object. */
+export interface SummedParts {
+  /** [offset, length, position in the target] each. They stand one after another there, each at the next multiple of 8; so much is read of each, too. */
+  readonly triples: Float64Array
+  readonly count: number
+  /** The CRC covers all but so many of a part's first bytes, which are no more than it has, and continues from `seed`. */
+  readonly skip: number
+  readonly seed: number
+}
+
 /** What those need of a memory who only look at it. */
 export interface ReadableMemory {
   /** Name of the node whose memory this is. */
@@ -117,12 +127,17 @@ export interface ReadableMemory {
   /** In bytes. */
   readonly length: number
 
+  /** So many bytes are asked for at a time by who reads much, where that is better than as many as a wire takes to be full. */
+  readonly batchBytes?: number
+
   /** @throws BackdoorsError INVALID_ARGUMENT (a length of 0, a fraction), OUT_OF_RANGE, CLOSED, TIMEOUT, or the failed work completion's code (WC_…). */
   read(offset: number, length: number): Promise<Uint8Array>
   /** Like `read`, for many ranges under as few doorbells as the queue's depth allows. */
   readMany(ranges: readonly MemoryRange[]): Promise<Uint8Array[]>
   /** Where it costs less than `readMany`: the ranges' bytes, one after another, into memory of the caller's; see `readInto`. */
   readInto?(ranges: readonly MemoryRange[], target: Uint8Array): Promise<void>
+  /** Where it takes one pass over the bytes instead of two: reads parts into `target`, and their CRCs, signed, into `crcs`; see `readSummed`. */
+  readSummed?(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void>
   /** Where it costs less than `readMany`: the bytes are the reader's own, and lent; see `readLent`. */
   readLent?<T>(ranges: readonly MemoryRange[], use: (bytes: readonly Uint8Array[]) => Promise<T>): Promise<T>
 }

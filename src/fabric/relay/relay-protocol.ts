@@ -10,8 +10,7 @@
  * slots is not in the answer but there, until the client names that slot again: a whole machine goes through here, and each
  * copy of it costs. The window is a sealed memfd of the server's, which cannot be cut off under who maps it.
  */
-import { z } from 'zod'
-import { BackdoorsError, errorCodes, type ErrorCode } from '../../errors.js'
+import { BackdoorsError } from '../../errors.js'
 import type { MemoryRange } from '../remote-memory.js'
 
 export const rangeBytes = 12
@@ -26,24 +25,6 @@ export const mostBatchBytes = 8 << 20
 export const mostRequestBytes = slotNumberBytes + mostRanges * rangeBytes
 export const mostAnswerBytes = mostBatchBytes + 1
 export const statuses = { ok: 0, failed: 1 } as const
-
-const byteCount = z.int().min(0)
-export const relayHello = z.strictObject({ memory: z.string().min(1).max(63), window: z.boolean().default(false) })
-export const relayWelcome = z.strictObject({
-  peer: z.string().min(1).max(63),
-  length: byteCount,
-  map: z.array(z.strictObject({ physical: byteCount, length: byteCount, offset: byteCount })).max(64),
-  notes: z.array(byteCount).max(16),
-  /**
-   * A path that the window can be opened by, for as long as the connection stands, and what it begins with (hexadecimal digits), as
-   * a path may lead elsewhere for another process; null where none was asked for, or could be had.
-   */
-  window: z.strictObject({ path: z.string().min(1), beginning: z.string().regex(/^[0-9a-f]{32}$/) }).nullable(),
-})
-export const relayError = z.object({ code: z.string(), message: z.string() })
-export const relayAnswer = z.union([relayWelcome, z.strictObject({ error: relayError })])
-
-export type RelayWelcome = z.output<typeof relayWelcome>
 
 export function frame(payload: Uint8Array): Buffer {
   const bytes = Buffer.allocUnsafe(4 + payload.length)
@@ -87,6 +68,3 @@ export function decodeBatch(bytes: Buffer): Batch {
   if (total > most) throw new BackdoorsError('MESSAGE_TOO_LARGE', `A batch asks for ${total} bytes: ${most} at most.`, { length: total })
   return { ranges, slot }
 }
-
-export const errorOf = ({ code, message }: z.output<typeof relayError>): BackdoorsError =>
-  new BackdoorsError((errorCodes as readonly string[]).includes(code) ? (code as ErrorCode) : 'PROTOCOL_ERROR', message)

@@ -9,7 +9,8 @@ import type { SharedMemory } from '../../native/memory.js'
 import { readInto } from '../bulk-reads.js'
 import { FrameDecoder } from '../enrollment/framing.js'
 import type { ReadableMemory } from '../remote-memory.js'
-import { decodeBatch, jsonFrame, mostRequestBytes, relayHello, slotBytes, statuses, windowSlots, type Batch, type RelayWelcome } from './relay-protocol.js'
+import { helloOf, type RelayWelcome } from './relay-messages.js'
+import { decodeBatch, jsonFrame, mostRequestBytes, slotBytes, statuses, windowSlots, type Batch } from './relay-protocol.js'
 
 /** Batches of one connection that are read at a time; more wait unread in the socket. */
 const mostUnderWay = 4
@@ -108,11 +109,11 @@ class RelayConnection {
   }
 
   #greet(request: Buffer): void {
-    const parsed = relayHello.safeParse(JSON.parse(request.toString('utf8')))
-    if (!parsed.success) throw new BackdoorsError('PROTOCOL_ERROR', 'The first frame has to name a memory.')
-    const { memory, ...rest } = this.#find(parsed.data.memory)
+    const hello = helloOf(JSON.parse(request.toString('utf8')))
+    if (hello === undefined) throw new BackdoorsError('PROTOCOL_ERROR', 'The first frame has to name a memory.')
+    const { memory, ...rest } = this.#find(hello.memory)
     this.#memory = memory
-    this.#window = parsed.data.window ? openWindow() : undefined
+    this.#window = hello.window ? openWindow() : undefined
     const window = this.#window ? { path: `/proc/${process.pid}/fd/${this.#window.fd}`, beginning: begin(this.#window) } : null
     this.#socket.write(jsonFrame({ peer: memory.peer, length: memory.length, ...rest, window } satisfies RelayWelcome))
   }

@@ -5,7 +5,8 @@ import { FrameDecoder } from '../enrollment/framing.js'
 import { memoryAddon } from '../../native/load.js'
 import type { SharedMemory } from '../../native/memory.js'
 import type { MemoryRange, ReadableMemory } from '../remote-memory.js'
-import { encodeBatch, errorOf, frame, jsonFrame, mostAnswerBytes, mostBatchBytes, mostRanges, relayAnswer, relayError, slotBytes, statuses, windowSlots, type RelayWelcome } from './relay-protocol.js'
+import { answerOf, errorOf, type RelayWelcome } from './relay-messages.js'
+import { encodeBatch, frame, jsonFrame, mostAnswerBytes, mostBatchBytes, mostRanges, slotBytes, statuses, windowSlots } from './relay-protocol.js'
 
 const silenceMs = 60_000
 
@@ -44,10 +45,10 @@ export class RelayedMemory implements ReadableMemory {
     const stream = new FrameStream(connect(path), path)
     try {
       const text = await stream.ask(jsonFrame({ memory, window: true }))
-      const answer = relayAnswer.safeParse(jsonOf(text))
-      if (!answer.success) throw new BackdoorsError('PROTOCOL_ERROR', `The answer from ${path} is not valid.`, { path })
-      if ('error' in answer.data) throw errorOf(answer.data.error)
-      return new RelayedMemory(answer.data, stream)
+      const answer = answerOf(jsonOf(text))
+      if (answer === undefined) throw new BackdoorsError('PROTOCOL_ERROR', `The answer from ${path} is not valid.`, { path })
+      if (answer instanceof BackdoorsError) throw answer
+      return new RelayedMemory(answer, stream)
     } catch (error) {
       stream.close()
       throw error
@@ -151,8 +152,7 @@ function jsonOf(bytes: Buffer): unknown {
 /** @throws BackdoorsError what the relay answered, PROTOCOL_ERROR for an answer of another length */
 function contentOf(answer: Buffer, batch: readonly MemoryRange[]): Uint8Array[] {
   if (answer[0] === statuses.failed) {
-    const told = relayError.safeParse(jsonOf(answer.subarray(1)))
-    throw told.success ? errorOf(told.data) : new BackdoorsError('PROTOCOL_ERROR', 'The relay answered with an error that is none.')
+    throw errorOf(jsonOf(answer.subarray(1))) ?? new BackdoorsError('PROTOCOL_ERROR', 'The relay answered with an error that is none.')
   }
   const wanted = batch.reduce((sum, { length }) => sum + length, 1)
   if (answer[0] !== statuses.ok || answer.length !== wanted) throw new BackdoorsError('PROTOCOL_ERROR', `A batch was answered by ${answer.length} bytes instead of ${wanted}.`, { length: answer.length })

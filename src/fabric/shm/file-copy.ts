@@ -3,11 +3,14 @@ import { getSystemErrorName } from 'node:util'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { BackdoorsError } from '../../errors.js'
 import type { FileReader } from '../../native/memory.js'
-import type { MemoryRange } from '../remote-memory.js'
+import { sumUp } from '../bulk-reads.js'
+import type { MemoryRange, SummedParts } from '../remote-memory.js'
 
-/** In one turn of the event loop at most: a memory copy of some hundred microseconds, or as many system calls. */
+/** In one turn of the event loop at most: a memory copy of some hundred microseconds, or, of a few bytes each, as many system calls. */
 const turnBytes = 4 * 1024 * 1024
-const turnRanges = 500
+const turnRanges = 2000
+/** Copies that follow each other hold the event loop for so long, in milliseconds. */
+const turnMs = 5
 
 export interface CopySource {
   readonly peer: string
@@ -38,22 +41,53 @@ export class FileCopy {
         this.#source.checkOpen(rangeOf(triples, 0))
       }
       const errno = this.#source.file.read(triples, triples.length / 3, this.#target)
-      if (errno !== 0) throw this.#failed(triples, errno)
+      if (errno !== 0) throw failed(this.#source, triples, errno)
     }
   }
+}
 
-  #failed(triples: Float64Array, errno: number): BackdoorsError {
-    const { peer, file } = this.#source
-    const name = getSystemErrorName(-errno)
-    const fileLength = file.length()
-    const ranges = Array.from({ length: triples.length / 3 }, (_, index) => rangeOf(triples, index))
-    // The addon does not say which it was. Of a file that was cut off it is the first that is no longer there.
-    const range = ranges.find(({ offset, length }) => offset + length > fileLength) ?? rangeOf(triples, 0)
-    const about = `${String(range.length)} bytes at offset ${String(range.offset)} of ${peer}`
-    const details = { peer, ...range, path: file.path }
-    if (name === 'ENODATA') return memoryLost(`read ${about}`, details, fileLength)
-    return new BackdoorsError('SYSTEM_CALL_FAILED', `read ${about}: pread: ${name}`, { ...details, errno, errnoName: name, call: 'pread' })
+/** Copies that are followed by others of their kind: parts that take their CRCs with them. Memory that is read without end lets others run now and then. */
+export class SummedCopies {
+  readonly #source: CopySource
+  #turnMs = performance.now()
+
+  constructor(source: CopySource) {
+    this.#source = source
   }
+
+  /** The parts lie within the memory. @throws BackdoorsError as a FileCopy does */
+  async run(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
+    const { triples, count, skip, seed } = parts
+    if (performance.now() - this.#turnMs > turnMs) {
+      await nextTurn()
+      this.#turnMs = performance.now()
+      this.#source.checkOpen(rangeOf(triples, 0))
+    }
+    let bytes = 0
+    for (let i = 0; i < count; i++) bytes += triples[3 * i + 1] as number
+    if (bytes > turnBytes) return await this.#runInTurns(parts, target, crcs)
+    const errno = this.#source.file.readSummed(triples, count, target, skip, seed | 0, crcs)
+    if (errno !== 0) throw failed(this.#source, triples.subarray(0, 3 * count), errno)
+  }
+
+  async #runInTurns(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
+    const ranges = Array.from({ length: parts.count }, (_, index) => rangeOf(parts.triples, index))
+    const positions = ranges.map((_, index) => parts.triples[3 * index + 2] as number)
+    await new FileCopy(this.#source, ranges, positions, target).run()
+    sumUp(parts, target, crcs)
+  }
+}
+
+function failed({ peer, file }: CopySource, triples: Float64Array, errno: number): BackdoorsError {
+  const name = getSystemErrorName(-errno)
+  const fileLength = file.length()
+  const ranges = Array.from({ length: triples.length / 3 }, (_, index) => rangeOf(triples, index))
+  // The addon does not say which it was. Of a file that was cut off it is the first that is no longer there.
+  const range = ranges.find(({ offset, length }) => offset + length > fileLength) ?? rangeOf(triples, 0)
+  const about = `${String(range.length)} bytes at offset ${String(range.offset)} of ${peer}`
+  const details = { peer, ...range, path: file.path }
+  if (name === 'ENODATA') return memoryLost(`read ${about}`, details, fileLength)
+  return new BackdoorsError('SYSTEM_CALL_FAILED', `read ${about}: pread: ${name}`, { ...details, errno, errnoName: name, call: 'pread' })
 }
 
 /** Bytes that were there when the file was opened are there no longer. */
@@ -69,23 +103,28 @@ const rangeOf = (triples: Float64Array, index: number): MemoryRange => ({
 
 function turnsOf(ranges: readonly MemoryRange[], positions: readonly number[]): Float64Array[] {
   const turns: Float64Array[] = []
-  let triples: number[] = []
+  let triples = new Float64Array(3 * Math.min(ranges.length, turnRanges))
+  let count = 0
   let bytes = 0
   const endTurn = (): void => {
-    turns.push(Float64Array.from(triples))
-    triples = []
+    turns.push(triples.subarray(0, count))
+    triples = new Float64Array(triples.length)
+    count = 0
     bytes = 0
   }
-  ranges.forEach(({ offset, length }, index) => {
+  for (let index = 0; index < ranges.length; index++) {
+    const { offset, length } = ranges[index] as MemoryRange
     const position = positions[index] ?? 0
     for (let done = 0; done < length; ) {
       const part = Math.min(length - done, turnBytes - bytes)
-      triples.push(offset + done, part, position + done)
+      triples[count++] = offset + done
+      triples[count++] = part
+      triples[count++] = position + done
       done += part
       bytes += part
-      if (bytes >= turnBytes || triples.length >= 3 * turnRanges) endTurn()
+      if (bytes >= turnBytes || count >= triples.length) endTurn()
     }
-  })
-  if (triples.length > 0) endTurn()
+  }
+  if (count > 0) endTurn()
   return turns
 }

@@ -2,12 +2,12 @@
 import { asBackdoorsError, BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { memoryAddon } from '../../native/load.js'
 import type { FileReader } from '../../native/memory.js'
-import { type AccessWindow, checkAccess, checkAligned, checkPlan, checkRange, checkWord } from '../checks.js'
-import type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
+import { type AccessWindow, checkAccess, checkAligned, checkPlan, checkRange, checkWord, isInside } from '../checks.js'
+import type { MemoryRange, PreparedRead, RemoteMemory, SummedParts, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
 import { SampledWatch } from '../sampling/sampled-watch.js'
 import type { SampledPlan } from '../sampling/shared-sampler.js'
 import { rangesOf } from '../sampling/watch-ranges.js'
-import { type CopySource, FileCopy, memoryLost } from './file-copy.js'
+import { type CopySource, FileCopy, memoryLost, SummedCopies } from './file-copy.js'
 import { layOut } from '../padding.js'
 import { ShmPreparedRead } from './shm-prepared-read.js'
 import { createShmSampler, type FileSource, type ShmSampler } from './shm-sampler.js'
@@ -39,7 +39,10 @@ export class ShmMemory implements RemoteMemory {
   readonly length: number
   readonly windows: readonly AccessWindow[]
   readonly #file: FileReader
+  /** What was read is checked while it is in a processor's cache still. */
+  readonly batchBytes = 512 << 10
   readonly #source: CopySource
+  readonly #summed: SummedCopies
   readonly #sampler: ShmSampler
   readonly #ownsSampler: boolean
   readonly #watches = new Set<Watch>()
@@ -59,6 +62,7 @@ export class ShmMemory implements RemoteMemory {
       { offset: controlOffset, length: controlLength, access: 'atomic' },
     ]
     this.#source = { peer, file: this.#file, checkOpen: (range) => this.#checkOpen('read', range) }
+    this.#summed = new SummedCopies(this.#source)
     this.#sampler = sampler ?? createShmSampler()
     this.#ownsSampler = sampler === undefined
   }
@@ -82,6 +86,15 @@ export class ShmMemory implements RemoteMemory {
     let end = 0
     const positions = ranges.map(({ length }) => (end += length) - length)
     await new FileCopy(this.#source, ranges, positions, target).run()
+  }
+
+  async readSummed(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
+    this.#checkReads('read', [])
+    for (let i = 0; i < 3 * parts.count; i += 3) {
+      const [offset, length] = [parts.triples[i] as number, parts.triples[i + 1] as number]
+      if (length === 0 || !isInside(this, offset, length)) checkRange(this, 'read', { offset, length })
+    }
+    await this.#summed.run(parts, target, crcs)
   }
 
   prepareRead(ranges: readonly MemoryRange[]): PreparedRead {

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../mock/random.js'
-import { readInto, readLent } from '../bulk-reads.js'
+import { crc32c } from '../../native/crc32c.js'
+import { readInto, readLent, readSummed } from '../bulk-reads.js'
+import { paddedLength } from '../padding.js'
 import type { MemoryRange } from '../remote-memory.js'
 import { contractMemoryBytes, expectRejection, expectThrow, type MemoryFixture, settle } from './memory-fixture.js'
 
@@ -79,6 +81,25 @@ export function describeReading(current: () => MemoryFixture): void {
         await settle(fixture, readInto(fixture.memory, ranges, target))
         expect(isEqual(target.subarray(0, expected.length), expected) && target.subarray(expected.length).every((byte) => byte === 0)).toBe(true)
         expect(isEqual(await settle(fixture, readLent(fixture.memory, ranges, (bytes) => Promise.resolve(Buffer.concat(bytes)))), expected)).toBe(true)
+      })
+      await fc.assert(property, { numRuns: 30 })
+    })
+
+    it('takes the CRCs of parts with their bytes', async () => {
+      const fixture = current()
+      fillRandomly(fixture, 7)
+      const inWords = anyRange.map(({ offset, length }) => ({ offset, length: Math.min(length, end - offset - 8) })).filter(({ length }) => length >= 4)
+      const property = fc.asyncProperty(fc.array(inWords, { minLength: 1, maxLength: 20 }), fc.integer(), async (ranges, seed) => {
+        let bytes = 0
+        const triples = Float64Array.from(ranges.flatMap(({ offset, length }) => [offset, length, (bytes += paddedLength(length)) - paddedLength(length)]))
+        const [target, crcs] = [new Uint8Array(bytes), new Int32Array(ranges.length)]
+        await settle(fixture, readSummed(fixture.memory, { triples, count: ranges.length, skip: 4, seed }, target, crcs))
+        ranges.forEach((range, i) => {
+          const position = triples[3 * i + 2] as number
+          const expected = expectedBytes(fixture, range)
+          expect(isEqual(target.subarray(position, position + range.length), expected)).toBe(true)
+          expect((crcs[i] as number) >>> 0).toBe(crc32c(expected, 4, range.length - 4, seed))
+        })
       })
       await fc.assert(property, { numRuns: 30 })
     })
