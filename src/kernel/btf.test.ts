@@ -62,6 +62,23 @@ describe('a kernel\'s types', () => {
     const next = btf.member('list_head', 'next')
     expect(btf.type(btf.targetOf(next?.type ?? 0) ?? 0)).toMatchObject({ kind: 'struct', name: 'list_head' })
   })
+
+  it('are the same by an index that was kept, wherever in memory it stands', () => {
+    const again = new Btf(smallKernel(), Uint8Array.of(0, ...btf.index).subarray(1))
+    expect(again.size).toBe(btf.size)
+    expect(again.member('task_struct', 'flags.high')).toEqual(btf.member('task_struct', 'flags.high'))
+    expect(again.constant('MM_SHMEMPAGES')).toBe(3)
+    expect(again.find('nothing')).toBeUndefined()
+    expect(again.index).toEqual(btf.index)
+  })
+
+  it('go before typedefs of the same name', () => {
+    const made = new BtfBuilder()
+    made.add('typedef', 'twice', 2)
+    made.structure('struct', 'twice', 8, [])
+    made.add('typedef', 'twice', 2)
+    expect(new Btf(made.bytes()).find('twice')).toMatchObject({ id: 2, kind: 'struct' })
+  })
 })
 
 describe('damaged types', () => {
@@ -74,6 +91,10 @@ describe('damaged types', () => {
     ['a kind that is none', (bytes) => bytes.fill(0x1f, 24 + 7, 24 + 8)],
   ])('with %s are refused', (_what, spoil) => {
     expect(() => new Btf(spoil(smallKernel()))).toThrow(expect.objectContaining({ code: 'KERNEL_DATA_CORRUPT' }))
+  })
+
+  it.each([new Uint8Array(0), new Uint8Array(7), new Uint8Array(64), new Btf(smallKernel()).index.subarray(4)])('are not found by an index that is none (%#)', (index) => {
+    expect(() => new Btf(smallKernel(), index)).toThrow(expect.objectContaining({ code: 'KERNEL_DATA_CORRUPT' }))
   })
 
   it('that lead in a circle end with an error', () => {

@@ -5,6 +5,8 @@
  * order they stand in, and 0 is void.
  */
 import { BackdoorsError } from '../errors.js'
+import { packIndex, unpackIndex, type BtfIndex } from './btf-index.js'
+import { hashByte, hashOfName, hashStart } from './name-hash.js'
 
 const magic = 0xeb9f
 const headerBytes = 24
@@ -13,6 +15,8 @@ const typeBytes = 12
 const mostSteps = 64
 /** Structures in structures, anonymous ones among them. */
 const mostNesting = 32
+/** Names of one hash that are looked at: more are no accident. */
+const mostTries = 4096
 
 export const btfKinds = [
   'void', 'int', 'pointer', 'array', 'struct', 'union', 'enum', 'forward', 'typedef', 'volatile', 'const', 'restrict', 'function',
@@ -58,14 +62,20 @@ export class Btf {
   readonly #view: DataView
   readonly #strings: Uint8Array
   /** Where each type stands, by its number. */
-  readonly #offsets: readonly number[]
-  /** Structures, unions, enums and typedefs that are more than declared. */
-  readonly #byName: ReadonlyMap<string, number>
-  readonly #enums: readonly number[]
+  readonly #offsets: Uint32Array
+  /** The numbers of structures, unions, enums and typedefs that are more than declared, and the hashes of their names. */
+  readonly #named: Uint32Array
+  readonly #hashes: Int32Array
+  #enums: readonly number[] | undefined
+  /** The few that are asked for. */
+  readonly #found = new Map<string, BtfType | undefined>()
   readonly #constants = new Map<string, number | undefined>()
 
-  /** @throws BackdoorsError KERNEL_DATA_CORRUPT where the bytes are no BTF, or are damaged */
-  constructor(bytes: Uint8Array) {
+  /**
+   * @param index what `index` was of the same bytes: it spares going through all types
+   * @throws BackdoorsError KERNEL_DATA_CORRUPT where the bytes are no BTF, or are damaged
+   */
+  constructor(bytes: Uint8Array, index?: Uint8Array) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     if (bytes.length < headerBytes || view.getUint16(0, true) !== magic || view.getUint8(2) !== 1) throw corrupt('it does not begin as BTF of version 1 does')
     const start = view.getUint32(4, true)
@@ -78,10 +88,16 @@ export class Btf {
     const types = section(8)
     this.#view = new DataView(types.buffer, types.byteOffset, types.byteLength)
     this.#strings = section(16)
-    const found = this.#findTypes()
+    const found = index === undefined ? this.#findTypes() : unpackIndex(index)
+    if (found === undefined) throw corrupt('its index is not of it')
     this.#offsets = found.offsets
-    this.#byName = this.#indexNames(found.named)
-    this.#enums = found.named.filter((id) => this.#kindOf(id) === 'enum')
+    this.#named = found.named
+    this.#hashes = found.hashes ?? Int32Array.from(found.named, (id) => this.#hashOf(id))
+  }
+
+  /** Where types stand, and the hashes of their names: to be kept with the bytes. */
+  get index(): Uint8Array {
+    return packIndex({ offsets: this.#offsets, named: this.#named, hashes: this.#hashes })
   }
 
   /** How many types there are. */
@@ -91,8 +107,20 @@ export class Btf {
 
   /** The structure, union, enum or typedef of this name; undefined where this kernel has none. */
   find(name: string): BtfType | undefined {
-    const id = this.#byName.get(name)
-    return id === undefined ? undefined : this.type(id)
+    if (!this.#found.has(name)) this.#found.set(name, this.#search(name))
+    return this.#found.get(name)
+  }
+
+  #search(name: string): BtfType | undefined {
+    const hash = hashOfName(name)
+    let found: BtfType | undefined
+    for (let i = this.#hashes.indexOf(hash), tries = 0; i >= 0 && tries < mostTries; i = this.#hashes.indexOf(hash, i + 1), tries++) {
+      const type = this.type(this.#named[i] as number)
+      // A structure goes before a typedef of its name.
+      if (type.name === name && name !== '') found = type
+      if (found !== undefined && found.kind !== 'typedef') return found
+    }
+    return found
   }
 
   /** @throws BackdoorsError KERNEL_DATA_CORRUPT where there is no type of this number */
@@ -207,7 +235,7 @@ export class Btf {
     return { type: this.resolve(element), bit: Number(index) * this.sizeOf(element) * 8, bits: 0 }
   }
 
-  #findTypes(): { readonly offsets: readonly number[]; readonly named: readonly number[] } {
+  #findTypes(): Omit<BtfIndex, 'hashes'> & { readonly hashes?: undefined } {
     const view = this.#view
     const bytes = view.byteLength
     const offsets = [0]
@@ -224,18 +252,18 @@ export class Btf {
       at += typeBytes + shape.fixed + shape.each * (info & 0xffff)
     }
     if (at !== bytes) throw corrupt('it ends within a type')
-    return { offsets, named: ids }
+    return { offsets: Uint32Array.from(offsets), named: Uint32Array.from(ids) }
   }
 
-  #indexNames(ids: readonly number[]): Map<string, number> {
-    const names = new Map<string, number>()
-    for (const id of ids) {
-      const name = this.#text(this.#view.getUint32(this.#offsetOf(id), true))
-      // A structure goes before a typedef of its name.
-      const known = names.get(name)
-      if (name !== '' && (known === undefined || this.#kindOf(known) === 'typedef')) names.set(name, id)
+  #hashOf(id: number): number {
+    const strings = this.#strings
+    let hash = hashStart
+    for (let at = this.#view.getUint32(this.#offsetOf(id), true); ; at++) {
+      const byte = strings[at]
+      if (byte === undefined) throw corrupt('a name lies outside its strings')
+      if (byte === 0) return hash
+      hash = hashByte(hash, byte)
     }
-    return names
   }
 
   /** There are tens of thousands, of which few are asked for: so their names are compared as numbers, by where they may stand. */
@@ -246,6 +274,7 @@ export class Btf {
     for (let at = strings.indexOf(wanted); at >= 0; at = strings.indexOf(wanted, at + 1)) places.add(at)
     if (name === '' || places.size === 0) return undefined
     const view = this.#view
+    this.#enums ??= [...this.#named].filter((candidate) => this.#kindOf(candidate) === 'enum')
     for (const id of this.#enums) {
       const offset = this.#offsetOf(id) + typeBytes
       const end = offset + (view.getUint32(offset - typeBytes + 4, true) & 0xffff) * 8
@@ -256,7 +285,7 @@ export class Btf {
 
   #offsetOf(id: number): number {
     const offset = id > 0 ? this.#offsets[id] : undefined
-    if (offset === undefined) throw corrupt(`there is no type ${id}`)
+    if (offset === undefined || offset > this.#view.byteLength - typeBytes) throw corrupt(`there is no type ${id}`)
     return offset
   }
 

@@ -37,6 +37,14 @@ describe('a kernel\'s symbols', () => {
     expect(kallsyms.find('Tinit_task')).toBeUndefined()
   })
 
+  it('are the same by an index that was kept, wherever in memory it stands', () => {
+    const kept = Uint8Array.of(0, ...kallsyms.index).subarray(1)
+    const again = new Kallsyms({ ...packSymbols(symbols, base), index: kept })
+    expect([...again]).toEqual(symbols)
+    expect(again.find('do_init_module')).toEqual(symbols[2])
+    expect(again.index).toEqual(kallsyms.index)
+  })
+
   it('are found by address, as a stack trace needs it', () => {
     expect(kallsyms.nearest(base + 0x4570n)).toEqual({ symbol: symbols[2], offset: 9n, bytes: 0x9000n - 0x4567n })
     expect(kallsyms.nearest(base + 0x9000n)).toEqual({ symbol: symbols[5], offset: 0n, bytes: 0x181_0940n - 0x9000n })
@@ -56,6 +64,7 @@ describe('damaged symbols', () => {
     ['an index that is cut off', { tokenIndex: new Uint8Array(100) }],
     ['tokens without an end', { tokenTable: new Uint8Array(8).fill(65) }],
     ['a name without length', { names: new Uint8Array(100) }],
+    ['an index of other symbols', { index: new Uint8Array(8) }],
   ])('with %s are refused', (_what, spoilt) => {
     expect(() => new Kallsyms({ ...sound, ...spoilt })).toThrow(expect.objectContaining({ code: 'KERNEL_DATA_CORRUPT', details: { field: 'kallsyms' } }))
   })

@@ -6,6 +6,7 @@
  * (32-bit offsets against a base) and lengths since 6.1 (two bytes from 128 on).
  */
 import { BackdoorsError } from '../errors.js'
+import { hashByte, hashOfName, hashStart } from './name-hash.js'
 
 /** A kernel has 100,000 to 400,000. */
 export const mostSymbols = 4_000_000
@@ -28,6 +29,8 @@ export interface KallsymsTables {
   readonly offsets: Uint8Array
   /** `kallsyms_relative_base`. */
   readonly relativeBase: bigint
+  /** What `Kallsyms.index` was of the same tables: it spares going through all names. */
+  readonly index?: Uint8Array | undefined
 }
 
 export interface KernelSymbol {
@@ -64,6 +67,8 @@ export class Kallsyms {
   readonly #offsets: DataView
   readonly #relativeBase: bigint
   readonly #absolutePerCpu: boolean
+  /** The few that are asked for, and again and again by who watches. */
+  readonly #found = new Map<string, KernelSymbol | undefined>()
   /** Numbers of the symbols by their addresses, made when first needed. */
   #byAddress: Uint32Array | undefined
   #addresses: BigUint64Array | undefined
@@ -86,8 +91,18 @@ export class Kallsyms {
     return this.#names.count
   }
 
+  /** Where names begin, and their hashes: to be kept with the tables. */
+  get index(): Uint8Array {
+    return this.#names.index
+  }
+
   /** The first symbol of this name: static functions of one name stand in many files. */
   find(name: string): KernelSymbol | undefined {
+    if (!this.#found.has(name)) this.#found.set(name, this.#search(name))
+    return this.#found.get(name)
+  }
+
+  #search(name: string): KernelSymbol | undefined {
     const hash = hashOfName(name)
     for (let i = this.#names.next(hash, 0), tries = 0; i >= 0 && tries < mostTries; i = this.#names.next(hash, i + 1), tries++) if (this.#names.text(i).slice(1) === name) return this.#at(i)
     return undefined
@@ -133,46 +148,33 @@ function sorted(addresses: BigUint64Array): Uint32Array {
   })
 }
 
-/** FNV-1a, 32 bits. */
-const hashStart = 0x811c_9dc5
-const hashByte = (hash: number, byte: number): number => Math.imul(hash ^ byte, 0x0100_0193)
-
-function hashOfName(name: string): number {
-  let hash = hashStart
-  for (let i = 0; i < name.length; i++) hash = hashByte(hash, name.charCodeAt(i))
-  return hash
-}
-
 /** Names as they stand in the tables: a length, and so many numbers of tokens. The first character is the symbol's type. */
 class PackedNames {
   readonly count: number
   readonly #names: Uint8Array
   readonly #tokens: readonly Uint8Array[]
   readonly #texts: readonly string[]
-  /** Where the tokens of each name begin, and end. */
+  /** Where each name begins, with its length. */
   readonly #starts: Uint32Array
-  readonly #ends: Uint32Array
   /** Of each name without its type. */
   readonly #hashes: Int32Array
 
   /** @throws BackdoorsError KERNEL_DATA_CORRUPT */
-  constructor({ count, names, tokenTable, tokenIndex }: KallsymsTables) {
+  constructor({ count, names, tokenTable, tokenIndex, index }: KallsymsTables) {
     this.count = count
     this.#names = names
     this.#tokens = unpackTokens(tokenTable, tokenIndex)
     this.#texts = this.#tokens.map((token) => Buffer.from(token).toString('latin1'))
-    this.#starts = new Uint32Array(count)
-    this.#ends = new Uint32Array(count)
-    this.#hashes = new Int32Array(count)
-    let at = 0
-    for (let i = 0; i < count; i++) {
-      let length = names[at++]
-      if (length !== undefined && length >= 0x80) length = (length & 0x7f) | ((names[at++] ?? 0) << 7)
-      if (length === undefined || length === 0 || at + length > names.length) throw corrupt(`symbol ${i} of ${count} has no name`)
-      this.#starts[i] = at
-      this.#ends[i] = at += length
-      this.#hashes[i] = this.#hash(i)
-    }
+    if (index !== undefined && index.length !== 8 * count) throw corrupt('their index is not of them')
+    // A copy: numbers have to stand at multiples of their size.
+    const { buffer } = index === undefined ? new Uint8Array(8 * count) : new Uint8Array(index)
+    this.#starts = new Uint32Array(buffer, 0, count)
+    this.#hashes = new Int32Array(buffer, 4 * count, count)
+    if (index === undefined) this.#makeIndex()
+  }
+
+  get index(): Uint8Array {
+    return new Uint8Array(this.#starts.buffer)
   }
 
   /** The next symbol from `from` on whose name has this hash; -1 where there is none. */
@@ -182,16 +184,36 @@ class PackedNames {
 
   /** With its type. */
   text(i: number): string {
+    const { at: start, end } = this.#nameAt(this.#starts[i] as number, i)
     let text = ''
-    for (let at = this.#starts[i] as number; at < (this.#ends[i] as number); at++) text += this.#texts[this.#names[at] as number] as string
+    for (let at = start; at < end; at++) text += this.#texts[this.#names[at] as number] as string
     return text
   }
 
-  #hash(i: number): number {
+  #makeIndex(): void {
+    for (let i = 0, next = 0; i < this.count; i++) {
+      const { at, end } = this.#nameAt(next, i)
+      this.#starts[i] = next
+      this.#hashes[i] = this.#hash(i, at, end)
+      next = end
+    }
+  }
+
+  /** @returns where the tokens of a name begin, and end */
+  #nameAt(start: number, i: number): { at: number; end: number } {
+    const names = this.#names
+    let at = start
+    let length = names[at++]
+    if (length !== undefined && length >= 0x80) length = (length & 0x7f) | ((names[at++] ?? 0) << 7)
+    if (length === undefined || length === 0 || at + length > names.length) throw corrupt(`symbol ${i} of ${this.count} has no name`)
+    return { at, end: at + length }
+  }
+
+  #hash(i: number, start: number, end: number): number {
     let hash = hashStart
     let characters = 0
-    const [names, tokens, end] = [this.#names, this.#tokens, this.#ends[i] as number]
-    for (let at = this.#starts[i] as number; at < end; at++) {
+    const [names, tokens] = [this.#names, this.#tokens]
+    for (let at = start; at < end; at++) {
       const token = tokens[names[at] as number] as Uint8Array
       for (let k = 0; k < token.length; k++) if (characters++ > 0) hash = hashByte(hash, token[k] as number)
     }

@@ -222,7 +222,7 @@ async function learnFrom(physical: PhysicalMemory, at: number, cache: SymbolCach
     const tables = await readTables(memory, note)
     const fresh = decodeTables(tables, relativeBase, note)
     // A cache that cannot be written costs time at the next start, and nothing now.
-    if (buildId !== undefined) await cache?.store(buildId, tables).catch(() => undefined)
+    if (buildId !== undefined) await cache?.store(buildId, { ...tables, symbolIndex: fresh.symbols.index, typeIndex: fresh.types.index }).catch(() => undefined)
     return fresh
   }
   const decoded = (kept && (await areOf(memory, note, kept)) ? tryDecode(kept, relativeBase, note) : undefined) ?? (await readAndKeep())

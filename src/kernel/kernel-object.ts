@@ -10,7 +10,8 @@ interface Piece {
   readonly length: number
 }
 
-interface Field {
+/** Where a selected member is. */
+export interface Field {
   readonly member: BtfMember
   readonly piece: number
   /** In its piece. */
@@ -108,10 +109,7 @@ export class KernelObject {
 
   /** An integer of up to 8 bytes, or a bit field, without a sign. */
   unsigned(path: string): bigint {
-    const field = this.selection.field(path)
-    const { bitField } = field.member
-    const value = field.length >= 8 ? this.#word(field) : this.#short(field)
-    return bitField === undefined ? value : (value >> BigInt(bitField.shift)) & ((1n << BigInt(bitField.bits)) - 1n)
+    return this.#bits(this.selection.field(path))
   }
 
   signed(path: string): bigint {
@@ -121,9 +119,14 @@ export class KernelObject {
 
   /** An integer that is known to fit: of 4 bytes, or a count. Beyond 2^53 it is rounded. */
   number(path: string): number {
-    const field = this.selection.field(path)
-    if (field.member.bitField !== undefined) return Number(this.unsigned(path))
+    return this.numberAt(this.selection.field(path))
+  }
+
+  /** As `number`, where many objects' members are read: they are looked up once. @param field of this object's selection */
+  numberAt(field: Field): number {
+    const { bitField } = field.member
     const low = this.#half(field, 0)
+    if (bitField !== undefined) return field.length <= 4 ? Math.floor(low / 2 ** bitField.shift) % 2 ** bitField.bits : Number(this.#bits(field))
     return field.length <= 4 ? low : this.#half(field, 4) * 2 ** 32 + low
   }
 
@@ -152,6 +155,12 @@ export class KernelObject {
     const { piece, at, length } = this.selection.field(path)
     const { view, at: start } = this.#pieces[piece] as Slice
     return bytesOf({ view, at: start + at, length })
+  }
+
+  #bits(field: Field): bigint {
+    const { bitField } = field.member
+    const value = field.length >= 8 ? this.#word(field) : this.#short(field)
+    return bitField === undefined ? value : (value >> BigInt(bitField.shift)) & ((1n << BigInt(bitField.bits)) - 1n)
   }
 
   #word({ piece, at }: Field): bigint {

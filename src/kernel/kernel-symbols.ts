@@ -10,9 +10,12 @@ import type { VirtualMemory } from './virtual-memory.js'
 import type { Vmcoreinfo } from './vmcoreinfo.js'
 
 /** The tables as they stand in memory. */
-export interface KernelTables extends Omit<KallsymsTables, 'relativeBase'> {
+export interface KernelTables extends Omit<KallsymsTables, 'relativeBase' | 'index'> {
   /** From `__start_BTF` to `__stop_BTF`; empty where the kernel has none. */
   readonly btf: Uint8Array
+  /** Made of the tables, and kept beside them, as going through a hundred thousand names takes time: `Kallsyms.index`, `Btf.index`. */
+  readonly symbolIndex?: Uint8Array | undefined
+  readonly typeIndex?: Uint8Array | undefined
 }
 
 /** Names take some 13 bytes a symbol; a table that nothing ends is read so far. */
@@ -102,9 +105,9 @@ export async function areOf(memory: VirtualMemory, note: Vmcoreinfo, { count, to
  * relative. VMCOREINFO knows one symbol's address, which tells.
  * @throws BackdoorsError KERNEL_UNSUPPORTED where the kernel has no BTF, KERNEL_DATA_CORRUPT
  */
-export function decodeTables({ btf, ...tables }: KernelTables, relativeBase: bigint, note: Vmcoreinfo): { symbols: Kallsyms; types: Btf } {
+export function decodeTables({ btf, symbolIndex, typeIndex, ...tables }: KernelTables, relativeBase: bigint, note: Vmcoreinfo): { symbols: Kallsyms; types: Btf } {
   if (btf.length === 0) throw new BackdoorsError('KERNEL_UNSUPPORTED', 'The kernel has no BTF (CONFIG_DEBUG_INFO_BTF): the layout of its structures is not known.', { field: 'BTF' })
-  return { symbols: decodeSymbols({ ...tables, relativeBase }, note), types: new Btf(btf) }
+  return { symbols: decodeSymbols({ ...tables, relativeBase, index: symbolIndex }, note), types: new Btf(btf, typeIndex) }
 }
 
 function decodeSymbols(tables: KallsymsTables, note: Vmcoreinfo): Kallsyms {
@@ -116,13 +119,14 @@ function decodeSymbols(tables: KallsymsTables, note: Vmcoreinfo): Kallsyms {
   throw new BackdoorsError('KERNEL_DATA_CORRUPT', `The kernel's symbols do not agree with its VMCOREINFO about ${knownSymbol}.`, { field: 'kallsyms' })
 }
 
-const sections = ['names', 'tokenTable', 'tokenIndex', 'offsets', 'btf'] as const
-const magic = 'backdoors kernel tables 1\n'
-const headBytes = 64
+const sections = ['names', 'tokenTable', 'tokenIndex', 'offsets', 'btf', 'symbolIndex', 'typeIndex'] as const
+const magic = 'backdoors kernel tables 2\n'
+const headBytes = 68
+const nothing = new Uint8Array(0)
 
-/** One file: a head of 64 bytes (magic, CRC32C of all that follows it, count, lengths), then the tables. */
+/** One file: a head of 68 bytes (magic, CRC32C of all that follows it, count, lengths), then the tables. */
 export function packTables(tables: KernelTables): Uint8Array {
-  const parts = sections.map((name) => tables[name])
+  const parts = sections.map((name) => tables[name] ?? nothing)
   const packed = new Uint8Array(headBytes + parts.reduce((sum, { length }) => sum + length, 0))
   const head = new DataView(packed.buffer, 0, headBytes)
   packed.set(new TextEncoder().encode(magic))
@@ -143,7 +147,8 @@ export function unpackTables(packed: Uint8Array): KernelTables | undefined {
   const head = new DataView(packed.buffer, packed.byteOffset, headBytes)
   if (head.getUint32(32, true) !== crc32c(packed, 36, packed.length - 36, 0)) return undefined
   let at = headBytes
-  const [names, tokenTable, tokenIndex, offsets, btf] = sections.map((_, i) => packed.subarray(at, (at += head.getUint32(40 + 4 * i, true))))
-  if (!names || !tokenTable || !tokenIndex || !offsets || !btf || at !== packed.length) return undefined
-  return { count: head.getUint32(36, true), names, tokenTable, tokenIndex, offsets, btf }
+  const [names, tokenTable, tokenIndex, offsets, btf, symbolIndex, typeIndex] = sections.map((_, i) => packed.subarray(at, (at += head.getUint32(40 + 4 * i, true))))
+  if (!names || !tokenTable || !tokenIndex || !offsets || !btf || !symbolIndex || !typeIndex || at !== packed.length) return undefined
+  const kept = (index: Uint8Array): Uint8Array | undefined => (index.length === 0 ? undefined : index)
+  return { count: head.getUint32(36, true), names, tokenTable, tokenIndex, offsets, btf, symbolIndex: kept(symbolIndex), typeIndex: kept(typeIndex) }
 }

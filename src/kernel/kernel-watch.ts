@@ -4,8 +4,9 @@ import type { RemoteMemory, Watch, WatchEvent } from '../fabric/remote-memory.js
 import { judge } from '../monitor/judge.js'
 import type { ControlConnection, Evidence, NodeVerdict, ObservedKernel } from '../monitor/verdict.js'
 import type { KernelImage } from './kernel-image.js'
-import { readPanicState } from './views/panic-state.js'
+import { decodePanicState, panicRanges, type PanicState } from './views/panic-state.js'
 import { judgePulse, PulseReader, type Pulse } from './views/pulse.js'
+import type { VirtualRange } from './virtual-range.js'
 
 export interface KernelWatchOptions {
   /** The watcher's own name, for evidence. */
@@ -30,12 +31,14 @@ export interface KernelWatchOptions {
 }
 
 const panicCell = 0
-/** While the other CPUs of a kernel that panics are stopping. */
-const looksPerInterval = 4
+/** While the other CPUs of a kernel that panics are stopping, which takes it as long as printing why it does. */
+const looksPerInterval = 20
 
 export class KernelWatch {
   readonly #options: KernelWatchOptions
   #pulses: PulseReader | undefined
+  /** What tells that it has panicked: worked out while it lives. */
+  #panicRanges: readonly VirtualRange[] | undefined
   #earlier: Pulse[] = []
   #kernel: ObservedKernel = {}
   #unreachable: { readonly status: string; readonly atUs: number } | undefined
@@ -120,13 +123,18 @@ export class KernelWatch {
    * there is none that could be, it has to stay set for the deadline.
    */
   async #observePanic(image: KernelImage, deadlineUs: number, nowUs: number): Promise<ObservedKernel> {
-    const { isPanicked, panicCpu, onlineCpus, stoppedCpus, possibleCpus } = await readPanicState(image)
+    const { isPanicked, panicCpu, onlineCpus, stoppedCpus, possibleCpus } = await this.#readPanicState(image)
     this.#panicSinceUs = panicCpu === undefined ? undefined : (this.#panicSinceUs ?? nowUs)
     const isSure = isPanicked && (stoppedCpus.length > 0 || nowUs - (this.#panicSinceUs ?? nowUs) >= deadlineUs)
     this.#hurry(panicCpu !== undefined && !isSure)
     if (!isSure) return {}
     const others = possibleCpus.length > 1 ? `of ${possibleCpus.length} CPUs only ${onlineCpus.join(', ') || 'none'} is online` : 'it is the only CPU'
     return { panicked: `panic_cpu is ${panicCpu}, and ${others}` }
+  }
+
+  async #readPanicState(image: KernelImage): Promise<PanicState> {
+    this.#panicRanges ??= panicRanges(image)
+    return decodePanicState(image, await image.memory.readMany(this.#panicRanges))
   }
 
   /** The other CPUs stop at any moment now: it is looked more often than `panic_cpu` is sampled. */

@@ -2,12 +2,12 @@
  * The memory of a process: what its page tables map, and what they do not map but the kernel has all the same, in the cache of
  * the file that is mapped.
  *
- * Sources: include/linux/mm_types.h, include/asm-generic/memory_model.h (a page and its `struct page`) and mm/memory.c of the
- * Linux kernel.
+ * Sources: include/linux/mm_types.h and mm/memory.c of the Linux kernel.
  */
 import { BackdoorsError } from '../errors.js'
 import type { KernelImage } from './kernel-image.js'
 import { KernelObject, Selection } from './kernel-object.js'
+import { readPageFrames, type PageFrames } from './page-frames.js'
 import { pageRuns, type PageRun } from './page-runs.js'
 import { pageBytes } from './page-table-format.js'
 import type { PhysicalRange } from './physical-memory.js'
@@ -164,7 +164,7 @@ export class ProcessMemory {
       const to = Math.min(entry.index + entry.count, first + count)
       if (to <= from) continue
       if (from > next) yield runOf(absent, next - shift, from - next)
-      const frame = frames.of(entry, from)
+      const frame = placeOf(frames, entry, from)
       const run: PageRun = { page: from - shift, count: to - from, kind: 'frame', physical: frame ?? 0 }
       if (frame === undefined) yield runOf('missing', run.page, run.count)
       else yield* this.#inRam(run)
@@ -200,24 +200,12 @@ function partOfVma(vma: Vma, address: bigint, end: bigint): Vma {
   return { ...vma, start, end: upTo, pageOffset: vma.pageOffset + (start - vma.start) / page }
 }
 
-/** From a `struct page` to the memory that it stands for. */
-class PageFrames {
-  readonly #base: bigint
-  readonly #bytes: bigint
-
-  constructor(base: bigint, bytes: number) {
-    this.#base = base
-    this.#bytes = BigInt(bytes)
-  }
-
-  /** Physical address of the page at this index of its file; undefined where the entry is no page. */
-  of({ entry, start }: XarrayEntry, index: number): number | undefined {
-    const distance = entry - this.#base
-    if (isXarrayValue(entry) || distance < 0n || distance % this.#bytes !== 0n) return undefined
-    // A large page is one entry; the structures of its parts stand in a row.
-    const frame = (Number(distance / this.#bytes) + index - start) * pageBytes
-    return Number.isSafeInteger(frame) ? frame : undefined
-  }
+/** Physical address of the page at this index of its file; undefined where the entry is no page. */
+function placeOf(frames: PageFrames, { entry, start }: XarrayEntry, index: number): number | undefined {
+  const first = isXarrayValue(entry) ? undefined : frames.placeOf(entry)
+  // A large page is one entry; its parts stand in a row.
+  const place = first === undefined ? NaN : first + (index - start) * pageBytes
+  return Number.isSafeInteger(place) ? place : undefined
 }
 
 /**
@@ -253,12 +241,6 @@ async function readCaches(image: KernelImage, files: readonly bigint[], faults: 
     const space = spaces.get(file.pointer('f_mapping'))
     return space === undefined ? [] : [[file.address, { head: space.pointer('i_pages.xa_head'), isMemoryOnly: space.pointer('a_ops') === memoryOnly }] as const]
   }))
-}
-
-/** Undefined where this kernel does not say where its `struct page`s are: what no page table maps is then missing. */
-async function readPageFrames(image: KernelImage): Promise<PageFrames | undefined> {
-  const bytes = image.note.sizeOf('page') ?? image.types.sizeOf(image.types.find('page')?.id ?? 0)
-  return image.has('vmemmap_base') && bytes > 0 ? new PageFrames(await image.variable('vmemmap_base'), bytes) : undefined
 }
 
 async function readVdso(image: KernelImage, mm: KernelObject): Promise<Parts['vdso']> {

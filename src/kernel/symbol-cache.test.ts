@@ -29,6 +29,12 @@ describe('a folder of kernels\' symbols', () => {
     expect(plain(await new DirectorySymbolCache(folder).load(buildId))).toEqual(plain(tables))
   })
 
+  it('keeps what was made of the tables beside them', async () => {
+    const indexed = { ...tables, symbolIndex: Uint8Array.of(1, 2), typeIndex: Uint8Array.of(3) }
+    await cache.store(buildId, indexed)
+    expect(plain(await cache.load(buildId))).toEqual(plain(indexed))
+  })
+
   it('has nothing of a kernel that was not met, and none where there is no folder', async () => {
     expect(await cache.load(buildId)).toBeUndefined()
     await cache.store(buildId, tables)

@@ -62,7 +62,7 @@ export async function writeProcessCore(options: ProcessCoreOptions): Promise<Pro
   const fileBytes = segments.reduce((end, { offset, fileBytes: length }) => Math.max(end, offset + length), 0)
   const file = await SparseFile.create(path)
   try {
-    await file.write(0, packHead(elfMachines.x86, packed, segments))
+    file.write(0, packHead(elfMachines.x86, packed, segments))
     await copyPieces(file, image.physical, piecesOf(memory, segments), options, plan.presentBytes)
     await file.finish(fileBytes)
   } catch (error) {

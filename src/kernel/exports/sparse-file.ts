@@ -5,6 +5,7 @@
 import { constants } from 'node:fs'
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { BackdoorsError, isBackdoorsError } from '../../errors.js'
+import { memoryAddon } from '../../native/load.js'
 import { pageBytes } from '../page-table-format.js'
 import type { PhysicalMemory, PhysicalRange } from '../physical-memory.js'
 
@@ -33,7 +34,6 @@ const readBytes = 64 << 10
 const batchBytes = 1 << 20
 /** The length is brought up to what is done so often, so that a row of zeros is not read again. In batches. */
 const batchesPerMark = 64
-const emptyPage = new Uint8Array(pageBytes)
 
 export class SparseFile {
   readonly path: string
@@ -82,13 +82,8 @@ export class SparseFile {
   }
 
   /** Writes pages, but not those of zeros: where the file has had nothing, they read as zeros anyway. @throws BackdoorsError SYSTEM_CALL_FAILED */
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
-    await failing(this.#part, 'write', async () => {
-      for (const [from, to] of filledPages(bytes)) {
-        for (let at = from; at < to;) at += (await this.#file.write(bytes, at, to - at, offset + at)).bytesWritten
-        this.written += to - from
-      }
-    })
+  write(offset: number, bytes: Uint8Array): void {
+    this.written += memoryAddon().writeFilledPages(this.#file.fd, this.#part, offset, bytes)
   }
 
   /** Cuts the file off, or lengthens it by a hole. @throws BackdoorsError SYSTEM_CALL_FAILED */
@@ -116,19 +111,6 @@ export class SparseFile {
   }
 }
 
-/** From and to, of rows of pages that are not all zeros. */
-function filledPages(piece: Uint8Array): [number, number][] {
-  const rows: [number, number][] = []
-  for (let at = 0; at < piece.length; at += pageBytes) {
-    const page = piece.subarray(at, at + pageBytes)
-    if (Buffer.compare(page, emptyPage.subarray(0, page.length)) === 0) continue
-    const last = rows.at(-1)
-    if (last?.[1] === at) last[1] = at + page.length
-    else rows.push([at, at + page.length])
-  }
-  return rows
-}
-
 /**
  * Copies memory into the file: several batches are read at once, and written in order, so that the file's length tells how far
  * it has come.
@@ -143,7 +125,7 @@ export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pie
   const land = async (batch: readonly FilePiece[], found: readonly Uint8Array[], before: Promise<void>): Promise<void> => {
     await before
     signal?.throwIfAborted()
-    for (const [i, bytes] of found.entries()) await file.write((batch[i] as FilePiece).offset, bytes)
+    for (const { offset, bytes } of joined(batch, found)) file.write(offset, bytes)
     const { offset, length } = batch.at(-1) as FilePiece
     if (++sinceMark >= batchesPerMark) {
       await file.truncate(offset + length)
@@ -167,6 +149,20 @@ export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pie
   } finally {
     await Promise.allSettled(flying)
   }
+}
+
+/** What lies side by side in memory as in the file goes by one call. */
+function joined(batch: readonly FilePiece[], found: readonly Uint8Array[]): { offset: number; bytes: Uint8Array }[] {
+  const parts: { offset: number; bytes: Uint8Array }[] = []
+  for (const [i, bytes] of found.entries()) {
+    const { offset } = batch[i] as FilePiece
+    const last = parts.at(-1)
+    const isNext = last !== undefined && last.offset + last.bytes.length === offset && last.bytes.length % pageBytes === 0
+      && last.bytes.buffer === bytes.buffer && last.bytes.byteOffset + last.bytes.length === bytes.byteOffset
+    if (isNext) last.bytes = new Uint8Array(bytes.buffer, last.bytes.byteOffset, last.bytes.length + bytes.length)
+    else parts.push({ offset, bytes })
+  }
+  return parts
 }
 
 /** Pieces cut to what one read takes, and gathered to batches. */

@@ -81,7 +81,7 @@ async function begin(path: string, head: Uint8Array): Promise<{ file: SparseFile
   // The last page may have been written in part.
   const from = Math.max(head.length, Math.floor((resumed?.length ?? 0) / pageBytes) * pageBytes)
   try {
-    if (resumed === undefined) await file.write(0, head)
+    if (resumed === undefined) file.write(0, head)
     await file.truncate(from)
   } catch (error) {
     await file.close()

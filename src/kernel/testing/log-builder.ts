@@ -3,6 +3,7 @@ import { Kallsyms } from '../kallsyms.js'
 import { KernelImage } from '../kernel-image.js'
 import { x86FourLevel } from '../page-table-format.js'
 import { packSymbols } from './kallsyms-builder.js'
+import { writeMember } from './members.js'
 import { PageTables } from './page-tables.js'
 
 const base = 0xffff_ffff_8100_0000n
@@ -101,8 +102,6 @@ export class LogBuilder {
   }
 
   #set(structure: string, start: number, path: string, value: bigint): void {
-    const member = this.#image.types.member(structure, path)
-    if (member === undefined) throw new Error(`no ${structure}.${path}`)
-    for (let i = 0; i < member.length; i++) this.#view.setUint8(start + member.offset + i, Number((value >> BigInt(8 * i)) & 0xffn))
+    writeMember(this.#view, this.#image.types, { structure, start, path }, value)
   }
 }

@@ -9,7 +9,11 @@ const mostMaskBytes = 8192
 /** Which CPUs a mask names, in ascending order. */
 export function cpusOf(mask: Uint8Array): number[] {
   const cpus: number[] = []
-  for (const [i, byte] of mask.entries()) for (let bit = 0; byte >> bit > 0; bit++) if ((byte >> bit) & 1) cpus.push(i * 8 + bit)
+  // Room for thousands of CPUs, of which a machine has few: this is gone through at each look for a panic.
+  for (let i = 0; i < mask.length; i++) {
+    const byte = mask[i] as number
+    if (byte !== 0) for (let bit = 0; byte >> bit > 0; bit++) if ((byte >> bit) & 1) cpus.push(i * 8 + bit)
+  }
   return cpus
 }
 

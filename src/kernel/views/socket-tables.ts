@@ -51,42 +51,85 @@ export function selectSockets(image: KernelImage, structure: string, sock: strin
   }
 }
 
-/** Sockets of TCP: established and listening ones, and those that only wait. @throws BackdoorsError KERNEL_UNSUPPORTED, and what reading throws */
-export async function readTcpSockets(image: KernelImage, type: SocketType, faults: Faults): Promise<KernelObject[]> {
-  // Sockets that listen stand in a table by their addresses since 5.19, and in one of 32 buckets before.
-  const selection = new Selection(image.types, 'inet_hashinfo', ['ehash', 'ehash_mask'], ['lhash2', 'lhash2_mask', 'listening_hash'])
-  const established = strideOf(image, 'inet_ehash_bucket', 'chain.first')
-  const listening = strideOf(image, 'inet_listen_hashbucket', 'nulls_head.first')
-  const tables: Table[] = []
-  for (const info of await readAll(image, selection, await tcpTables(image, faults), faults)) {
-    tables.push({ ...established, address: info.pointer('ehash'), buckets: info.number('ehash_mask') + 1 })
-    if (selection.has('listening_hash')) tables.push({ ...listening, address: info.addressOf('listening_hash'), buckets: Math.floor(selection.field('listening_hash').member.length / listening.stride) })
-    else if (selection.has('lhash2_mask')) tables.push({ ...listening, address: info.pointer('lhash2'), buckets: info.number('lhash2_mask') + 1 })
+export interface TcpTablesOptions {
+  /** Default: true. */
+  readonly listening?: boolean
+  /** Of more sockets at once than this, only `SocketType.start` is read, which tells whether they are wanted. Default: no limit. */
+  readonly mostWhole?: number
+}
+
+/**
+ * The tables of TCP, and how they are read: worked out once, so that at a failure nothing is looked for.
+ *
+ * @example
+ * const tables = new TcpTables(image)
+ * const sockets = await tables.read(image, selectSockets(image, 'tcp_sock', 'inet_conn.icsk_inet.sk', ['rcv_nxt']), faults)
+ */
+export class TcpTables {
+  readonly #places: TablePlaces
+  readonly #info: Selection
+  readonly #established: Pick<Table, 'stride' | 'first'>
+  readonly #listening: Pick<Table, 'stride' | 'first'>
+
+  /** @throws BackdoorsError KERNEL_UNSUPPORTED */
+  constructor(image: KernelImage) {
+    this.#places = placesOf(image, 'tcp_hashinfo', 'ipv4.tcp_death_row.hashinfo')
+    // Sockets that listen stand in a table by their addresses since 5.19, and in one of 32 buckets before.
+    this.#info = new Selection(image.types, 'inet_hashinfo', ['ehash', 'ehash_mask'], ['lhash2', 'lhash2_mask', 'listening_hash'])
+    this.#established = strideOf(image, 'inet_ehash_bucket', 'chain.first')
+    this.#listening = strideOf(image, 'inet_listen_hashbucket', 'nulls_head.first')
   }
-  return await readChains(image, tables, { type, node: 'skc_nulls_node.next', faults })
+
+  /**
+   * Sockets of TCP: established and listening ones, and those that only wait.
+   * @param image the kernel that these tables are of, by whichever way to its memory
+   * @throws what reading throws
+   */
+  async read(image: KernelImage, type: SocketType, faults: Faults, { listening = true, mostWhole = Infinity }: TcpTablesOptions = {}): Promise<KernelObject[]> {
+    const selection = this.#info
+    const tables: Table[] = []
+    for (const info of await readAll(image, selection, await tablesOf(image, this.#places, faults), faults)) {
+      tables.push({ ...this.#established, address: info.pointer('ehash'), buckets: info.number('ehash_mask') + 1 })
+      if (!listening) continue
+      const { stride } = this.#listening
+      if (selection.has('listening_hash')) tables.push({ ...this.#listening, address: info.addressOf('listening_hash'), buckets: Math.floor(selection.field('listening_hash').member.length / stride) })
+      else if (selection.has('lhash2_mask')) tables.push({ ...this.#listening, address: info.pointer('lhash2'), buckets: info.number('lhash2_mask') + 1 })
+    }
+    return await readChains(image, tables, { type, node: 'skc_nulls_node.next', faults, mostWhole })
+  }
 }
 
 /** @throws BackdoorsError KERNEL_UNSUPPORTED, and what reading throws */
 export async function readUdpSockets(image: KernelImage, type: SocketType, faults: Faults): Promise<KernelObject[]> {
   const selection = new Selection(image.types, 'udp_table', ['hash', 'mask'])
   const slot = strideOf(image, 'udp_hslot', 'head.first')
-  const tables = (await readAll(image, selection, await udpTables(image, faults), faults)).map((table): Table => ({ ...slot, address: table.pointer('hash'), buckets: table.number('mask') + 1 }))
-  return await readChains(image, tables, { type, node: 'skc_node.next', faults })
+  const tables = (await readAll(image, selection, await tablesOf(image, placesOf(image, 'udp_table', 'ipv4.udp_table'), faults), faults)).map((table): Table => ({ ...slot, address: table.pointer('hash'), buckets: table.number('mask') + 1 }))
+  return await readChains(image, tables, { type, node: 'skc_node.next', faults, mostWhole: Infinity })
 }
 
-/** The tables of the machine, and of namespaces that have their own (since 6.1 for TCP, and 6.2 for UDP). */
-const tcpTables = (image: KernelImage, faults: Faults): Promise<bigint[]> => tablesOf(image, 'tcp_hashinfo', 'ipv4.tcp_death_row.hashinfo', faults)
-const udpTables = (image: KernelImage, faults: Faults): Promise<bigint[]> => tablesOf(image, 'udp_table', 'ipv4.udp_table', faults)
+/** Where the machine's tables are found, and those of namespaces that have their own (since 6.1 for TCP, and 6.2 for UDP). */
+interface TablePlaces {
+  /** Of the machine's; undefined where this kernel has none but its namespaces'. */
+  readonly own: bigint | undefined
+  /** Head of the list of namespaces, where they have tables. */
+  readonly namespaces: bigint | undefined
+  readonly selection: Selection
+  readonly member: string
+}
 
-async function tablesOf(image: KernelImage, symbol: string, member: string, faults: Faults): Promise<bigint[]> {
-  const found = new Set<bigint>()
-  if (image.has(symbol)) found.add(image.addressOf(symbol))
+/** @throws BackdoorsError KERNEL_UNSUPPORTED */
+function placesOf(image: KernelImage, symbol: string, member: string): TablePlaces {
   const selection = new Selection(image.types, 'net', ['list.next'], [member])
-  if (selection.has(member) && image.has('net_namespace_list')) {
-    for await (const namespace of walkList(image, { head: image.addressOf('net_namespace_list'), selection, link: 'list', faults })) if (namespace.pointer(member) !== 0n) found.add(namespace.pointer(member))
+  const namespaces = selection.has(member) ? image.symbols.find('net_namespace_list')?.address : undefined
+  // Where neither is there, the error names the symbol.
+  return { own: namespaces === undefined ? image.addressOf(symbol) : image.symbols.find(symbol)?.address, namespaces, selection, member }
+}
+
+async function tablesOf(image: KernelImage, { own, namespaces, selection, member }: TablePlaces, faults: Faults): Promise<bigint[]> {
+  const found = new Set<bigint>(own === undefined ? [] : [own])
+  if (namespaces !== undefined) {
+    for await (const namespace of walkList(image, { head: namespaces, selection, link: 'list', faults })) if (namespace.pointer(member) !== 0n) found.add(namespace.pointer(member))
   }
-  // Neither is there: the error names the symbol.
-  if (found.size === 0) found.add(image.addressOf(symbol))
   return [...found]
 }
 
@@ -95,7 +138,14 @@ function strideOf(image: KernelImage, bucket: string, first: string): { stride: 
   return { stride: image.types.sizeOf(image.types.find(bucket)?.id ?? 0), first: selection.offsetOf(first) }
 }
 
-async function readChains(image: KernelImage, tables: readonly Table[], { type, node, faults }: { type: SocketType; node: 'skc_nulls_node.next' | 'skc_node.next'; faults: Faults }): Promise<KernelObject[]> {
+interface ChainsRead {
+  readonly type: SocketType
+  readonly node: 'skc_nulls_node.next' | 'skc_node.next'
+  readonly faults: Faults
+  readonly mostWhole: number
+}
+
+async function readChains(image: KernelImage, tables: readonly Table[], { type, node, faults, mostWhole }: ChainsRead): Promise<KernelObject[]> {
   const sound = tables.filter((table) => {
     if (table.buckets <= mostBuckets && table.buckets > 0 && table.stride > 0) return true
     faults.push(new BackdoorsError('KERNEL_DATA_CORRUPT', `A hash table of ${image.peer} at 0x${table.address.toString(16)} claims ${table.buckets} buckets.`, { peer: image.peer, address: table.address }))
@@ -108,7 +158,7 @@ async function readChains(image: KernelImage, tables: readonly Table[], { type, 
     firsts, nodeOffset: BigInt(type.start.offsetOf(next)), next, faults,
     // An odd pointer ends a chain, and says whose it is (hlist_nulls).
     isEnd: (at) => at === 0n || (at & 1n) === 1n,
-    read: (addresses) => readWholeOrStart(image, type, addresses),
+    read: (addresses) => (addresses.length > mostWhole ? image.readObjects(type.start, addresses) : readWholeOrStart(image, type, addresses)),
   })
 }
 

@@ -9,7 +9,7 @@ import { Selection, type KernelObject } from '../kernel-object.js'
 import type { Faults } from '../walks.js'
 import { endpointText, ipv4Text, ipv6Text, socketState, type Endpoint, type SocketState } from './socket-names.js'
 import { readOwners, type SocketOwner } from './socket-owners.js'
-import { readAll, readTcpSockets, readUdpSockets, selectSockets, type SocketType } from './socket-tables.js'
+import { readAll, readUdpSockets, selectSockets, TcpTables, type SocketType } from './socket-tables.js'
 
 export interface Socket {
   readonly protocol: 'tcp' | 'udp'
@@ -62,7 +62,7 @@ export async function readSockets(image: KernelImage, { owners = false }: Socket
   const faults: Faults = []
   const [tcpType, udpType] = [selectTcp(image), selectUdp(image)]
   const [tcpFaults, udpFaults]: [Faults, Faults] = [[], []]
-  const [tcpFound, udpFound] = await Promise.all([readTcpSockets(image, tcpType, tcpFaults), readUdpSockets(image, udpType, udpFaults)])
+  const [tcpFound, udpFound] = await Promise.all([new TcpTables(image).read(image, tcpType, tcpFaults), readUdpSockets(image, udpType, udpFaults)])
   const tcp = tcpFound.filter((socket) => isSound(image, socket, tcpType, tcpFaults))
   const udp = udpFound.filter((socket) => isSound(image, socket, udpType, udpFaults))
   for (const fault of [...tcpFaults, ...udpFaults]) faults.push(fault)
