@@ -46,6 +46,7 @@ export class RegionWatch {
   readonly #verdicts = new Map<string, string>()
   #directory: readonly (DirectoryEntry | undefined)[] = []
   #sampled: readonly Sampled[] = []
+  #gauges: readonly GaugeReading[] = []
   #conditions: ConditionStates = new Map()
   #refreshing: Promise<void> | undefined
   #again = false
@@ -66,6 +67,11 @@ export class RegionWatch {
   /** Has the node's daemon ended in order? On shm its region can still be read then. */
   get hasLeft(): boolean {
     return this.#directory[0]?.state === 'closed'
+  }
+
+  /** Level and pressure sensors, as last read. */
+  get gauges(): readonly GaugeReading[] {
+    return this.#gauges
   }
 
   /** Sensors that are past their limits, as last read. */
@@ -146,7 +152,8 @@ export class RegionWatch {
       const changed = JSON.stringify(sampled.map(identity)) !== JSON.stringify(this.#sampled.map(identity))
       this.#directory = directory
       this.#sampled = sampled
-      this.#followConditions(gaugesIn(directory, open, sensors))
+      this.#gauges = gaugesIn(directory, open, sensors)
+      this.#followConditions(this.#gauges)
       if (changed) this.#watch.update(this.#plan())
       if (!this.#again) this.#judge()
     } catch (error) {

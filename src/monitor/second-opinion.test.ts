@@ -29,10 +29,12 @@ describe('a node that does not answer here', () => {
 })
 
 describe('whether it may be fenced from outside', () => {
-  it.each<[string, Opinion[], number, boolean]>([
+  it.each<[string, Opinion[], number | undefined, boolean]>([
     ['another agrees', [says('c', 'sees-unreachable')], 2, true],
     ['another agrees, and one does not answer', [says('c', 'sees-unreachable'), says('d', 'no-answer')], 2, true],
     ['there is no other', [], 0, true],
+    ['there is no other that is known, but not all are known', [], undefined, false],
+    ['another agrees, though not all are known', [says('c', 'sees-unreachable')], undefined, true],
     ['nobody could be asked', [], 1, false],
     ['nobody answers: this node may be the one cut off', [says('c', 'no-answer')], 1, false],
     ['who answers does not know', [says('c', 'does-not-watch'), says('d', 'undecided')], 2, false],

@@ -49,9 +49,9 @@ export function agreed(opinions: readonly Opinion[]): string[] {
 
 /**
  * May a node that nobody reaches be fenced from outside? Only when another agrees; or where there is no other that could.
- * @param others how many nodes the cluster has beside this one and the node in question
+ * @param others how many nodes the cluster has beside this one and the node in question; undefined where that is not known (yet)
  */
-export function mayFenceUnreachable(opinions: readonly Opinion[], others: number): boolean {
+export function mayFenceUnreachable(opinions: readonly Opinion[], others: number | undefined): boolean {
   // Who cannot reach it may know of one that can, and that cannot be asked from here.
   if (opinions.some(({ sees, verdict }) => sees === 'sees-alive' || verdict === 'link-cut')) return false
   return others === 0 || agreed(opinions).length > 0

@@ -6,20 +6,22 @@
  *     claim says      note says                 the sessions are
  *     below adopted   anything but adopted      with the node that failed first: who takes the claim over reads them there
  *     adopted         adopting, or abandoned    there, too: the recoverer failed before it could serve any of them
- *     adopted         adopted, or nothing       the recoverer's, and recovered from it
+ *     adopted         adopted, or incomplete,   the recoverer's, and recovered from it
+ *                     or nothing
  *
  * The note says `adopted` only after the claim does, and sessions are served only after the note does. So a claim below
- * `adopted` can be taken over without a look at the recoverer: its next compare-and-swap on it fails.
+ * `adopted` can be taken over without a look at the recoverer: its next compare-and-swap on it fails. From `adopted` on the note
+ * decides; who cannot read it is told by those who could (`witness.ts`). It speaks for one holding of the claim, and for no other.
  */
 import { z } from 'zod'
 import { isBackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { BoxOwner } from '../region/box-owner.js'
-import { isWithin } from '../region/control.js'
+import { holdingOf, isWithin, type Claim } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { boxOffset, daemonBox, indexEntry } from '../region/layout.js'
 import { ControlWords, type Region } from '../region/region.js'
-import { readSessions } from '../region/region-reader.js'
+import { readSessions, type Extraction } from '../region/region-reader.js'
 import { boxSeed } from '../region/seed.js'
 import { decodeIndexEntry } from '../region/session-index.js'
 import { decodeRecord, type SessionOrigin, type SessionVersion } from '../region/session-record.js'
@@ -28,19 +30,23 @@ import type { HeldStore } from '../region/session-writer.js'
 /** The store that notes stand in; no server's store may have this name. */
 export const noteStore = 'backdoors:adoptions'
 /** A note that was never settled is of no use to anybody any more, in milliseconds: no recovery takes so long. */
-const noteLastsMs = 7 * 24 * 3_600_000
+export const noteLastsMs = 7 * 24 * 3_600_000
 /** All states of one note have this length at least, so that the later ones find room where the first did. */
 const statePadding = 12
 
-const noteSchema = z.strictObject({
+export const noteSchema = z.strictObject({
   node: z.string().min(1).max(64),
   incarnation: z.string().regex(/^[0-9a-f]{1,16}$/),
   /** `node`, or the number of a box that was recovered by itself. */
   target: z.union([z.literal('node'), z.int().min(0).max(0xffff)]),
   boxes: z.array(z.int().min(0).max(0xffff)).max(0xffff),
+  /** Which holdings of the claims it speaks for (`holdingOf`): of the target's, and of each box's. */
+  holding: z.int().min(0),
+  holdings: z.array(z.int().min(0)).max(0xffff),
   /** Of the recoverer's own box: what it holds of those boxes in a higher sequence is what this recovery adopted. */
   since: z.int().min(0),
-  state: z.enum(['adopting', 'adopted', 'abandoned']),
+  /** `incomplete`: adopted, but for what found no room; the failed node's memory has that alone. */
+  state: z.enum(['adopting', 'adopted', 'incomplete', 'abandoned']),
 })
 
 export type AdoptionNote = z.infer<typeof noteSchema>
@@ -68,13 +74,26 @@ function encodeNote(note: AdoptionNote): Uint8Array {
   return Buffer.from(JSON.stringify(note) + ' '.repeat(statePadding - note.state.length))
 }
 
-/**
- * What notes say of the recovery of a node or a box: a box may have been recovered by itself, or with its node.
- * @returns undefined where there is no note of it
- */
-export function stateOf(notes: readonly AdoptionNote[], { node, incarnation, target }: AdoptionSource): AdoptionState | undefined {
-  const about = notes.filter((note) => note.node === node && note.incarnation === incarnation.toString(16) && (note.target === target || (target !== 'node' && note.boxes.includes(target))))
-  return about.some(({ state }) => state === 'adopted') ? 'adopted' : about[0]?.state
+/** Are the sessions that it is about the node's own, which wrote it? */
+export const isSettled = ({ state }: Pick<AdoptionNote, 'state'>): boolean => state === 'adopted' || state === 'incomplete'
+
+/** Was it written under this very claim? A box may have been recovered by itself, or with its node. */
+export function speaksOf(note: AdoptionNote, { node, incarnation, target }: AdoptionSource, claim: Claim): boolean {
+  if (note.node !== node || note.incarnation !== incarnation.toString(16)) return false
+  const at = target === 'node' ? -1 : note.boxes.indexOf(target)
+  return (note.target === target && note.holding === holdingOf(claim)) || note.holdings[at] === holdingOf(claim)
+}
+
+/** What notes say of what is claimed. @returns undefined where there is no note of it */
+export function stateOf(notes: readonly AdoptionNote[], source: AdoptionSource, claim: Claim): AdoptionState | undefined {
+  const about = notes.filter((note) => speaksOf(note, source, claim))
+  return (about.find(isSettled) ?? about[0])?.state
+}
+
+/** A recovery, and the claims under which it is carried out. */
+export interface HeldRecovery extends AdoptionSource {
+  readonly holding: number
+  readonly boxes: readonly { readonly box: number; readonly holding: number }[]
 }
 
 /** A session in the box of a recoverer's daemon: its sequence there, and where it came from. */
@@ -85,24 +104,40 @@ export interface AdoptedSession {
 
 /** Was it adopted by a recovery that never came to its end? */
 export function isDraft(notes: readonly AdoptionNote[], session: AdoptedSession): boolean {
-  return notes.some((note) => note.state !== 'adopted' && isOf(note, session))
+  return notes.some((note) => !isSettled(note) && isOf(note, session))
 }
 
 function isOf({ node, incarnation, boxes, since }: AdoptionNote, { sequence, origin }: AdoptedSession): boolean {
   return origin?.node === node && origin.incarnation.toString(16) === incarnation && boxes.includes(origin.box) && sequence > since
 }
 
-/** Reads the notes in another node's memory, as `readSessions` reads sessions. @throws what reading throws */
-export async function readNotes(memory: RemoteMemory, header: RegionHeader, upTo?: number): Promise<AdoptionNote[]> {
+/** Reads what stands in the store of the notes in another node's memory, as `readSessions` reads sessions. @throws what reading throws */
+export async function readNoteStore(memory: RemoteMemory, header: RegionHeader, upTo?: number): Promise<Uint8Array[]> {
   const { sessions } = await readSessions(memory, header, daemonBox, undefined, upTo)
-  return sessions.flatMap(({ store, payload }) => (store === noteStore ? (decodeNote(payload) ?? []) : []))
+  return sessions.flatMap(({ store, payload }) => (store === noteStore ? [payload] : []))
 }
+
+/** How many notes in what was read of a box are damaged: of which no version checks, or only the older one. */
+export function damagedNotesIn({ sessions, corruptStores }: Pick<Extraction, 'sessions' | 'corruptStores'>): number {
+  return sessions.filter(({ store, stale }) => stale && store === noteStore).length + corruptNotesIn(corruptStores)
+}
+
+/** Of the entries without any valid version, those that were notes, as far as they still say. */
+export const corruptNotesIn = (corruptStores: readonly string[]): number => corruptStores.filter((store) => store === noteStore).length
 
 /**
  * What an earlier region of this node, which was fenced, says of recoveries that never came to their end: the next region says it, too,
  * for the claims still name this node.
  */
 export function draftsLeftIn(region: Region): AdoptionNote[] {
+  return noteStoreLeftIn(region).flatMap((payload) => {
+    const note = decodeNote(payload)
+    return note && !isSettled(note) ? [note] : []
+  })
+}
+
+/** What stands in the store of the notes in an earlier region of this node. */
+export function noteStoreLeftIn(region: Region): Uint8Array[] {
   const { bytes, header: { plan, incarnation } } = region
   const words = new ControlWords(region)
   // Where somebody has recovered this node, what he found there holds.
@@ -117,8 +152,7 @@ export function draftsLeftIn(region: Region): AdoptionNote[] {
       return version?.store === noteStore && (upTo === undefined || isWithin(version.sequence, upTo)) ? [version] : []
     })
     const newest = versions.reduce<SessionVersion | undefined>((latest, one) => (latest && latest.sequence > one.sequence ? latest : one), undefined)
-    const note = newest && decodeNote(newest.payload)
-    return note && note.state !== 'adopted' ? [note] : []
+    return newest ? [newest.payload] : []
   })
 }
 
@@ -145,19 +179,24 @@ export class AdoptionNotes {
    * is to be said at the end must not fail for want of it.
    * @throws BackdoorsError BOX_FULL, FENCED, CLOSED
    */
-  begin(source: AdoptionSource, boxes: readonly number[]): void {
-    const earlier = this.find(source)
+  begin({ node, incarnation, target, holding, boxes }: HeldRecovery): void {
+    const earlier = this.find({ node, incarnation, target })
     // What an earlier run of the same recovery adopted is a draft as well.
     const since = earlier?.state === 'adopting' ? earlier.since : this.#box.sessions.sequence
-    const note: AdoptionNote = { node: source.node, incarnation: source.incarnation.toString(16), target: source.target, boxes: [...boxes], since, state: 'adopting' }
-    this.#write(note)
-    this.#write(note)
+    this.#write({
+      node, incarnation: incarnation.toString(16), target, since, state: 'adopting', holding,
+      boxes: boxes.map(({ box }) => box), holdings: boxes.map((each) => each.holding),
+    })
   }
 
-  /** The claim says `adopted`: from now on the sessions are this node's. @throws BackdoorsError FENCED, CLOSED */
-  confirm(source: AdoptionSource): void {
+  /**
+   * The claim says `adopted`: from now on the sessions are this node's.
+   * @param isComplete false where some found no room; a note that said so goes on to say it
+   * @throws BackdoorsError FENCED, CLOSED
+   */
+  confirm(source: AdoptionSource, isComplete: boolean): void {
     const note = this.find(source)
-    if (note) this.#write({ ...note, state: 'adopted' })
+    if (note) this.#write({ ...note, state: isComplete && note.state !== 'incomplete' ? 'adopted' : 'incomplete' })
   }
 
   /** The claim says `announced`: nobody will ask any more. @throws BackdoorsError FENCED, CLOSED */
@@ -219,9 +258,14 @@ export class AdoptionNotes {
     }
   }
 
+  /**
+   * Into both versions: where the newest is damaged, the one before it says the same. Else sessions that are served here already
+   * would be drafts again, and be adopted once more from where they came.
+   */
   #write(note: AdoptionNote): void {
     const { sessions } = this.#box
     const id = idOf({ ...note, incarnation: BigInt(`0x${note.incarnation}`) })
-    sessions.commit(sessions.store(noteStore), id, encodeNote(note), { ttlMs: noteLastsMs, schemaVersion: 1 })
+    const bytes = encodeNote(note)
+    for (let version = 0; version < 2; version++) sessions.commit(sessions.store(noteStore), id, bytes, { ttlMs: noteLastsMs, schemaVersion: 1 })
   }
 }

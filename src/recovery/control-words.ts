@@ -1,7 +1,7 @@
 /** Fencing and claiming: compare-and-swap on the control page of the node that failed. */
 import { BackdoorsError } from '../errors.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
-import { claimGeneration, decodeClaim, encodeClaim, encodeFence, extractedSequence, fencedGeneration, isBefore, type Claim, type ClaimStep } from '../region/control.js'
+import { claimGeneration, decodeClaim, encodeClaim, encodeFence, extractedSequence, fencedGeneration, firstTerm, holdingOf, isBefore, nextTerm, touchedTerm, type Claim, type ClaimStep } from '../region/control.js'
 import { control, controlPairOffset } from '../region/layout.js'
 import type { Succession } from './succession.js'
 
@@ -74,6 +74,21 @@ export async function readClaim(memory: RemoteMemory, box: number | 'node'): Pro
   return decodeClaim(new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true))
 }
 
+/**
+ * Moves a claim on to `announced` for its holder, who had adopted all that it is about and failed before he could say so: nobody needs
+ * the memory any more. Where the claim has moved meanwhile, nothing is done.
+ */
+export async function concludeClaim(memory: RemoteMemory, box: number | 'node', held: Claim): Promise<void> {
+  await memory.compareAndSwap(controlPairOffset(box) + control.claim, encodeClaim(held), encodeClaim({ ...held, step: 'announced' }))
+}
+
+/** The claims of so many boxes. @throws what reading throws */
+export async function readClaims(memory: RemoteMemory, boxCount: number): Promise<(Claim | undefined)[]> {
+  const bytes = await memory.read(controlPairOffset(0), boxCount * control.pairBytes)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return Array.from({ length: boxCount }, (_, box) => decodeClaim(view.getBigUint64(box * control.pairBytes + control.claim, true)))
+}
+
 export interface ClaimOptions {
   /** This node's number. */
   readonly recoverer: number
@@ -108,13 +123,18 @@ export class ClaimHolder {
     return this.#claim.step
   }
 
+  get holding(): number {
+    return holdingOf(this.#claim)
+  }
+
   /**
    * Claims the recovery of `generation` for `recoverer`: one compare-and-swap decides among all who try. A claim
-   * that this recoverer already holds is taken up where it stands.
+   * that this recoverer already holds is taken up where it stands; below `adopted` it is held anew, for what anybody has read of
+   * an earlier life's notes does not hold for this one.
    * @throws BackdoorsError ALREADY_CLAIMED, CLAIM_UNSETTLED, and what compare-and-swap and `judge` throw
    */
   static async take(memory: RemoteMemory, box: number | 'node', generation: number, { recoverer, judge, obeyed = true }: ClaimOptions): Promise<ClaimHolder> {
-    let wanted: Claim = { recoverer, term: 1, step: 'claimed', generation: claimGeneration(generation) }
+    let wanted: Claim = { recoverer, term: firstTerm, step: 'claimed', generation: claimGeneration(generation) }
     const offset = controlPairOffset(box) + control.claim
     let expected = 0n
     for (let attempt = 0; attempt < maxTries; attempt++) {
@@ -123,11 +143,16 @@ export class ClaimHolder {
       const held = decodeClaim(before)
       if (held?.generation === wanted.generation) {
         const succession = await judge(held)
-        if (succession === 'leave' && held.recoverer === recoverer) return new ClaimHolder(memory, box, generation, held, obeyed)
-        if (succession === 'wait') throw new BackdoorsError('CLAIM_UNSETTLED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} (step ${held.step}), or did.`, { peer: memory.peer, offset })
-        if (succession === 'leave') throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} has recovered ${describe(memory.peer, box)} (step ${held.step}).`, { peer: memory.peer, offset })
+        const isOwn = succession === 'leave' && held.recoverer === recoverer
+        if (isOwn && !isBefore(held.step, 'adopted')) return new ClaimHolder(memory, box, generation, held, obeyed)
+        if (succession === 'conclude' && box !== 'node') {
+          await concludeClaim(memory, box, held)
+          continue
+        }
+        if (succession === 'wait' || succession === 'conclude') throw new BackdoorsError('CLAIM_UNSETTLED', `Node number ${held.recoverer} recovers ${describe(memory.peer, box)} (step ${held.step}), or did.`, { peer: memory.peer, offset })
+        if (succession === 'leave' && !isOwn) throw new BackdoorsError('ALREADY_CLAIMED', `Node number ${held.recoverer} has recovered ${describe(memory.peer, box)} (step ${held.step}).`, { peer: memory.peer, offset })
         // How far the predecessor said it read is kept to: others may rely on it already.
-        wanted = { ...wanted, term: (held.term + 1) & 0xffff, step: isBefore(held.step, 'extracted') ? 'claimed' : 'extracted' }
+        wanted = { ...wanted, term: nextTerm(held.term), step: isBefore(held.step, 'extracted') ? 'claimed' : 'extracted' }
       }
       expected = before
     }
@@ -141,7 +166,7 @@ export class ClaimHolder {
 
   /** Shows that its holder is at work: others take over what does not move. A claim that is lost is told by the next `advance`. */
   touch(): Promise<void> {
-    return this.#afterThat(() => this.#move({ ...this.#claim, term: (this.#claim.term + 1) & 0xffff })).catch(() => undefined)
+    return this.#afterThat(() => this.#move({ ...this.#claim, term: touchedTerm(this.#claim.term) })).catch(() => undefined)
   }
 
   /** The word is moved by one at a time, from what it was. */

@@ -8,9 +8,10 @@ import { daemonBox } from '../region/layout.js'
 import { readDirectory, readSessions, type ExtractedSession, type Extraction } from '../region/region-reader.js'
 import { originKey } from '../region/session-record.js'
 import { allSafeguards, type Safeguards } from '../safeguards.js'
-import { decodeNote, isDraft, noteStore, type AdoptionSource } from './adoption-notes.js'
+import { corruptNotesIn, damagedNotesIn, isDraft, noteStore, type AdoptionSource } from './adoption-notes.js'
 import { ClaimHolder, hasBeenExtracted, noSuccession, raiseFence, readClaim, tellExtracted, toldExtracted } from './control-words.js'
 import type { RecoveredSession, RecoveryOptions, RecoveryReport } from './recovery.js'
+import { decodeWritten, nothingWritten, type Written } from './witness.js'
 
 export type { AdoptionResult, RecoveredSession, RecoveryOptions, RecoveryReport, RecoveryTarget } from './recovery.js'
 
@@ -42,17 +43,19 @@ const othersStepMs = 10
 /** A recoverer shows so often that it is at work, in milliseconds. */
 const touchEveryMs = 1000
 
-/** What a box holds, less a daemon's notes, and what those call drafts: that is still where it came from. */
-function withoutDrafts(box: number, sessions: readonly ExtractedSession[]): ExtractedSession[] {
-  const isNote = ({ store }: ExtractedSession): boolean => store === noteStore
-  const notes = box === daemonBox ? sessions.filter(isNote).flatMap(({ payload }) => decodeNote(payload) ?? []) : []
-  return sessions.filter((session) => !isNote(session) && !isDraft(notes, session))
-}
+const isNote = ({ store }: ExtractedSession): boolean => store === noteStore
+
+/** What a daemon's box says of recoveries; other boxes have no say in that. */
+const writtenIn = (box: number, sessions: readonly ExtractedSession[]): Written => (box === daemonBox ? decodeWritten(sessions.filter(isNote).map(({ payload }) => payload)) : nothingWritten)
+
+/** What a box holds, less its notes, and what those call drafts: that is still where it came from. */
+const withoutDrafts = ({ notes }: Written, sessions: readonly ExtractedSession[]): ExtractedSession[] => sessions.filter((session) => !isNote(session) && !isDraft(notes, session))
 
 class Recovery {
   readonly #options: RecoveryOptions
   /** By box: the highest sequence that was found there. */
   readonly #highest = new Map<number, number>()
+  #written: Written = nothingWritten
   #stopTouching: () => void = () => undefined
   readonly #safeguards: Safeguards
   readonly #report: RecoveryReport
@@ -62,7 +65,7 @@ class Recovery {
     this.#safeguards = options.safeguards ?? allSafeguards
     this.#report = {
       peer: options.memory.peer, target: options.target, outcome: 'announced', steps: [], boxes: [], unsettled: [], inherited: [],
-      found: 0, adopted: 0, known: 0, refused: 0, expired: 0, corrupt: 0, stale: 0, reads: 0, bytes: 0,
+      found: 0, adopted: 0, known: 0, refused: 0, expired: 0, corrupt: 0, stale: 0, damagedNotes: 0, reads: 0, bytes: 0,
     }
     this.#step('suspected')
   }
@@ -186,11 +189,12 @@ class Recovery {
     try {
       if (isBefore(deciding.step, 'adopted')) await this.#adopt(claims, held)
       // From here on it is this node's; until that is written down, it must not be seen to be.
-      notes?.confirm(this.#source)
+      notes?.confirm(this.#source, this.#report.refused === 0)
       if (!isBefore(deciding.step, 'announced')) return
       await announce(this.#report)
       // What found no room, or may still fall to somebody, is the dead node's alone: a claim that says `announced` would let its memory go.
-      if (this.#report.refused > 0 || this.#report.unsettled.length > 0) return this.#step('announced')
+      const isIncomplete = this.#report.refused > 0 || notes?.find(this.#source)?.state === 'incomplete'
+      if (isIncomplete || this.#report.unsettled.length > 0) return this.#step('announced')
       // The deciding claim is the last: the memory may go when it is announced.
       await this.#advance(held.reverse(), 'announced')
       notes?.forget(this.#source)
@@ -219,20 +223,22 @@ class Recovery {
   }
 
   async #adopt({ deciding, boxes, others }: Claims, held: readonly ClaimHolder[]): Promise<void> {
-    const { adopt } = this.#options
+    const { adopt, header, witnesses } = this.#options
     const sessions = await this.#withoutThoseOf(others, await this.#extractOnce(deciding, boxes))
     this.#report.found = sessions.length
     await this.#advance(held, 'extracted')
-    if (this.#hasRoomToNote()) Object.assign(this.#report, await adopt(sessions))
+    // From here on everybody finds in it what was found now; and once it is adopted, nobody may come to read it any more.
+    witnesses?.bear(header, this.#written)
+    if (this.#hasRoomToNote(deciding, boxes)) Object.assign(this.#report, await adopt(sessions))
     else this.#report.refused = sessions.length
     // The deciding claim is the first: no other says `adopted` unless it does.
     await this.#advance(held, 'adopted')
   }
 
   /** Where not even a note finds room, no session would: that is told as it is of sessions. */
-  #hasRoomToNote(): boolean {
+  #hasRoomToNote({ holding }: ClaimHolder, boxes: readonly ClaimedBox[]): boolean {
     try {
-      this.#options.notes?.begin(this.#source, this.#report.boxes)
+      this.#options.notes?.begin({ ...this.#source, holding, boxes: boxes.map(({ box, claim }) => ({ box, holding: claim.holding })) })
       return true
     } catch (error) {
       if (isBackdoorsError(error, 'BOX_FULL')) return false
@@ -266,15 +272,19 @@ class Recovery {
 
   /** @param upTo for one of the boxes: how far it was read before */
   async #extract(boxes: readonly number[], upTo?: { readonly box: number; readonly sequence: number }): Promise<RecoveredSession[]> {
-    const { memory, header } = this.#options
+    const { memory, header, arena } = this.#options
     const newest = new Map<string, RecoveredSession>()
     for (const box of boxes) {
-      const extraction = await readSessions(memory, header, box, this.#safeguards, upTo?.box === box ? upTo.sequence : undefined)
+      const extraction = await readSessions(memory, header, box, this.#safeguards, upTo?.box === box ? upTo.sequence : undefined, arena)
       this.#count(extraction)
       this.#highest.set(box, extraction.sessions.reduce((latest, { sequence }) => Math.max(latest, sequence), 0))
-      for (const session of withoutDrafts(box, extraction.sessions)) {
+      const written = writtenIn(box, extraction.sessions)
+      if (box === daemonBox) this.#written = written
+      for (const session of withoutDrafts(written, extraction.sessions)) {
         const key = `${session.store}\0${session.id}`
-        const found: RecoveredSession = { ...session, adoptedFrom: session.origin, origin: { node: header.node, incarnation: header.incarnation, box, sequence: session.sequence } }
+        const { store, id, sequence, schemaVersion, committedAtMs, ttlMs, remainingMs, stale, payload, origin: adoptedFrom } = session
+        const origin = { node: header.node, incarnation: header.incarnation, box, sequence }
+        const found: RecoveredSession = { store, id, sequence, schemaVersion, committedAtMs, ttlMs, remainingMs, stale, payload, adoptedFrom, origin }
         const other = newest.get(key)
         // A session that was being handed from the daemon's box to a server's is in both: the later one counts.
         if (other === undefined || other.committedAtMs <= session.committedAtMs) newest.set(key, found)
@@ -313,10 +323,12 @@ class Recovery {
     return false
   }
 
-  #count({ sessions, expired, corrupt, reads, bytes }: Extraction): void {
+  #count(extraction: Extraction): void {
+    const { sessions, expired, corrupt, corruptStores, reads, bytes } = extraction
     this.#report.expired += expired
-    this.#report.corrupt += corrupt
-    this.#report.stale += sessions.filter(({ stale }) => stale).length
+    this.#report.corrupt += corrupt - corruptNotesIn(corruptStores)
+    this.#report.stale += sessions.filter(({ stale, store }) => stale && store !== noteStore).length
+    this.#report.damagedNotes += damagedNotesIn(extraction)
     this.#report.reads += reads
     this.#report.bytes += bytes
   }

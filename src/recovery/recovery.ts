@@ -2,11 +2,13 @@
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { Claim, RecoveryStep } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
+import type { ReadArena } from '../region/read-arena.js'
 import type { ExtractedSession } from '../region/region-reader.js'
 import type { SessionOrigin } from '../region/session-record.js'
 import type { Safeguards } from '../safeguards.js'
 import type { AdoptionNotes, AdoptionSource } from './adoption-notes.js'
 import type { Succession } from './succession.js'
+import type { Witnesses } from './witness.js'
 
 export type RecoveryTarget =
   | { readonly kind: 'node' }
@@ -39,6 +41,8 @@ export interface RecoveryOptions {
   readonly adopt: (sessions: readonly RecoveredSession[]) => Promise<AdoptionResult>
   /** What is written down beside what is adopted, so that a recoverer that fails can be succeeded. */
   readonly notes?: AdoptionNotes
+  /** What others had under way, as it was read here. */
+  readonly witnesses?: Witnesses
   /** May a claim that is held already be taken over? Default: never. */
   readonly judgeClaim?: (source: AdoptionSource, held: Claim, atOnce?: boolean) => Promise<Succession>
   /** Further fencing, run before the claim. A rejection ends the recovery. */
@@ -50,6 +54,8 @@ export interface RecoveryOptions {
   readonly nowMs: () => number
   /** Waits so many milliseconds. Default: the event loop's timers. */
   readonly pause?: (ms: number) => Promise<void>
+  /** What is read from the dead node stands there until it is adopted; it is the caller's to reset. Default: new memory. */
+  readonly arena?: ReadArena
   readonly safeguards?: Safeguards
 }
 
@@ -75,6 +81,8 @@ export interface RecoveryReport {
   /** Entries without any valid version, and sessions of which only an older version was. */
   corrupt: number
   stale: number
+  /** Notes of the dead node on its own recoveries (`adoption-notes.ts`) that are damaged in part or in whole: no sessions. */
+  damagedNotes: number
   /** RDMA reads and bytes of the extraction. */
   reads: number
   bytes: number
