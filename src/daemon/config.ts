@@ -5,14 +5,17 @@ import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
 import { crc32c } from '../native/crc32c.js'
-import { conditionsSchema, flappingSchema, sensorsSchema } from './detector-config.js'
+import { conditionsSchema, flappingSchema, sensorsSchema } from './watching/detector-config.js'
 import { defaultGeometry, maxBoxes, maxRegionBytes, planRegion } from '../region/layout.js'
-import { addressesSchema, faultInAddresses } from './addresses-config.js'
-import { command, fenceSchema, strangerIn, timeoutMs } from './fence-config.js'
+import { addressesSchema, faultInAddresses } from './addresses/addresses-config.js'
+import { command, fenceSchema, strangerIn, timeoutMs } from './fencing/fence-config.js'
 import { findMembershipFault, membershipSchema, resolveMembership } from './membership/membership-config.js'
 
 export const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be a node name: lower-case letters, digits, dots and dashes, 1 to 63 characters')
 const port = z.number().int().min(0).max(65535)
+
+/** Microseconds between two samples. */
+const intervalUs = z.number().min(20).max(10_000_000)
 
 const userNumber = z.number().int().min(0).max(0xffff_fffe)
 
@@ -27,6 +30,8 @@ const peer = z.strictObject({
   through: nodeName.optional(),
   /** With `through`: the user that the host's daemon runs as. */
   owner: userNumber.default(0),
+  /** Between two samples of this peer, in microseconds. Default: `watch.intervalUs`. */
+  intervalUs: intervalUs.exactOptional(),
 })
 
 const peerList = z.array(peer).max(1024)
@@ -92,7 +97,7 @@ export const configSchema = z.strictObject({
   watch: z.strictObject({
     /** How many nodes each node watches. */
     peers: z.number().int().min(0).max(64).default(2),
-    intervalUs: z.number().min(20).max(10_000_000).default(1000),
+    intervalUs: intervalUs.default(1000),
     osDeadlineMs: z.number().min(1).max(60_000).default(50),
     unreachableAfterMs: z.number().min(1).max(600_000).default(500),
     refreshMs: z.number().min(1).max(60_000).default(100),
@@ -114,6 +119,8 @@ export const configSchema = z.strictObject({
     takeOverAfterMs: z.number().min(100).max(3_600_000).default(10_000),
     /** Virtual IPs: taken when their node has been recovered here, before the announce command is run. */
     addresses: addressesSchema,
+    /** Clients' connections of a host whose whole memory is lent: those to its virtual IPs go on here. Needs CAP_NET_ADMIN and CAP_NET_RAW. */
+    connections: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
     announce: z.strictObject({ command, timeoutMs: timeoutMs.default(30_000) }).optional(),
   }).prefault({}),
   metrics: z.strictObject({ host: z.string().default('127.0.0.1'), port }).optional(),

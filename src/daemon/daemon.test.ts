@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -10,6 +10,7 @@ import { controlPairOffset } from '../region/layout.js'
 import { openRegion } from '../region/region.js'
 import { attach, type AttachedNode } from '../servers/attach.js'
 import { bytesCodec } from '../servers/codec.js'
+import { freePort } from '../servers/free-port.js'
 import { fromDaemon, readMessages, socketPathOf, writeMessage, type FromDaemon, type ToDaemon } from '../servers/local-protocol.js'
 import { nodeNumber, type DaemonConfigInput } from './config.js'
 import { startDaemon, type Daemon } from './daemon.js'
@@ -54,16 +55,6 @@ async function server(node: string): Promise<AttachedNode> {
   const attached = await attach({ region: pathOf(node), name: 'web' })
   closers.push(() => attached.close())
   return attached
-}
-
-/** A port that nobody listens on just now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const text = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes)

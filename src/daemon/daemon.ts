@@ -2,36 +2,39 @@
 import { EventEmitter } from 'node:events'
 import { pino, type Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
+import { memorySocketPathOf } from '../fabric/relay/relay-path.js'
 import { RelayServer, type RelayedSource } from '../fabric/relay/relay-server.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import { monotonicMs } from '../native/clock.js'
 import type { Condition } from '../monitor/conditions.js'
 import type { Opinion } from '../monitor/second-opinion.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
-import { watchedBy } from '../monitor/watch-plan.js'
 import type { RecoveryStep } from '../region/control.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
-import type { Predecessor } from '../recovery/succession.js'
-import { memorySocketPathOf, socketPathOf } from '../servers/local-protocol.js'
-import { Addresses } from './addresses.js'
-import { nodeNumber, parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
+import { socketPathOf } from '../servers/local-protocol.js'
+import { Addresses } from './addresses/addresses.js'
+import { ClaimHolders } from './claim-holders.js'
+import { openConnections, type ContinuedConnections } from './connections/open-connections.js'
+import type { ConnectionsReport } from './connections/report.js'
+import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
 import { openMembership, type Membership } from './membership/membership.js'
 import { Metrics } from './metrics.js'
 import { lendUntilRecovered, OwnRegion } from './own-region.js'
-import { lookWithinMs, observeHandler, observeMethod } from './observers.js'
+import { lookWithinMs, observeHandler, observeMethod } from './watching/observers.js'
 import { IncidentLog } from './incidents.js'
 import { StatusPage } from './page/status-page.js'
-import type { PeerFabric } from './peer-fabric.js'
-import { PeerWatcher } from './peer-watcher.js'
+import type { PeerFabric } from './peers/peer-fabric.js'
+import { PeerWatcher } from './watching/peer-watcher.js'
+import { peersToWatch } from './watching/peers-to-watch.js'
 import { RecoveryRunner } from './recovery-runner.js'
-import { samplerSettings } from './sampler-settings.js'
+import { samplerSettings } from './watching/sampler-settings.js'
 import { SensorSampler } from './sensors/sensor-sampler.js'
-import { ShmPeers } from './shm-peers.js'
+import { ShmPeers } from './peers/shm-peers.js'
 import { describeMembership, describePeer, peerSensors, peerSessions, type DaemonStatus } from './status.js'
-import { Unwatching } from './unwatching.js'
-import { watchPicture } from './watch-picture.js'
+import { Unwatching } from './watching/unwatching.js'
+import { watchPicture } from './watching/watch-picture.js'
 
 /** How often the daemon looks after its own boxes and its own fence, in milliseconds. */
 const lookAfterEveryMs = 10
@@ -52,6 +55,8 @@ export interface DaemonEvents {
   fencedUnreachable: [peer: string, opinions: readonly Opinion[], error: unknown]
   step: [peer: string, target: RecoveryTarget, step: RecoveryStep, atMs: number]
   recovered: [report: RecoveryReport]
+  /** Clients' connections of a failed host go on here, or do not. */
+  connections: [report: ConnectionsReport]
   failed: [peer: string, target: RecoveryTarget, error: unknown]
   /** Local servers took so many adopted sessions over. */
   taken: [server: string, count: number]
@@ -94,6 +99,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #own: OwnRegion
   readonly #handover: Handover
   readonly #addresses: Addresses
+  readonly #connections: ContinuedConnections | undefined
   readonly #runner: RecoveryRunner
   readonly #local: LocalSocket
   readonly #relay: RelayServer
@@ -103,8 +109,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #incidents = new IncidentLog()
   #page: StatusPage | undefined
   readonly #watchers: PeerWatcher[] = []
-  /** Peers that hold claims on nodes that this one watches: they are watched as well. */
-  readonly #holders = new Set<string>()
+  readonly #claimHolders = new ClaimHolders(this.#watchers, () => this.#membership.current)
   readonly #unwatching: Unwatching<PeerWatcher>
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
@@ -140,14 +145,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onReport: (report: RecoveryReport) => this.#onReport(report),
       onFailure: (...failure: DaemonEvents['failed']) => this.#onFailure(...failure),
     }
-    this.#runner = new RecoveryRunner({ config, own: this.#own, handover: this.#handover, addresses: this.#addresses, events, predecessor: (number) => this.#predecessor(number) })
+    this.#connections = openConnections({ config, handover: this.#handover, continuing: (port) => this.#local.continuing(port), onReport: (report) => this.#onConnections(report), log })
+    this.#runner = new RecoveryRunner({ config, own: this.#own, handover: this.#handover, addresses: this.#addresses, connections: this.#connections?.connections, events, claimHolders: this.#claimHolders })
     this.#sampler = new SensorSampler({ region: this.#own.region, box: this.#own.box, config: config.sensors, log })
     this.#metrics = new Metrics(config.node, () => ({ status: this.status(), damagedSessions: this.#handover.damaged, incidents: this.#incidents, beats: this.#own.beats }))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
       status: () => this.status(),
       sessions: ({ node, limit }) => peerSessions(this.#watcherOf(node), typeof limit === 'number' ? limit : defaultListed),
       sensors: ({ node }) => peerSensors(this.#watcherOf(node)),
-    }, log)
+    }, log, (server, outcomes) => this.#connections?.connections.onContinued(server, outcomes))
     this.#relay = new RelayServer({ path: memorySocketPathOf(config.region.path), find: (name) => this.#memoryOf(name), log })
   }
 
@@ -160,6 +166,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#addresses.check()
     await this.#local.listen()
     await this.#relay.listen()
+    this.#connections?.listen()
     if (config.metrics) await this.#metrics.listen(config.metrics.host, config.metrics.port)
     const abandoned = this.#own.notes.giveUpAll()
     if (abandoned > 0) this.#log.warn({ abandoned }, 'an earlier life of this daemon had not come to the end of a recovery: its drafts were deleted')
@@ -188,22 +195,23 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const { config } = this
     const members = this.#membership.current
     this.#unwatching.retire(members)
-    // A machine that is watched through another runs no watcher of its own.
-    const through = new Set(members.filter((peer) => peer.through !== undefined).map(({ name }) => name))
-    const isDown = (name: string): boolean => through.has(name) || this.#watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
-    const planned = new Set(watchedBy(config.node, [config.node, ...members.map(({ name }) => name)], config.watch.peers, isDown))
-    const watched = new Set(this.#watchers.map(({ peer }) => peer.name))
-    for (const peer of members) {
-      if (!(planned.has(peer.name) || this.#holders.has(peer.name)) || watched.has(peer.name) || this.#unwatching.isLeaving(peer.name)) continue
+    const watchers = new Map(this.#watchers.map((watcher) => [watcher.peer.name, watcher]))
+    const due = peersToWatch({
+      node: config.node, members, k: config.watch.peers,
+      isDown: (name) => watchers.get(name)?.isDown ?? false,
+      isHolder: (name) => this.#claimHolders.has(name) || this.#addresses.owedTo.has(name),
+      isTaken: (name) => watchers.has(name) || this.#unwatching.isLeaving(name),
+    })
+    for (const peer of due) {
       if (this.#started) this.#log.info({ peer: peer.name }, 'this peer is watched as well')
       const watcher = new PeerWatcher(config, peer, fabric, {
         onWatching: (...watching) => this.#onWatching(...watching),
-        onMachine: (name) => this.emit('machine', name),
+        onMachine: (name) => this.#onMachine(name),
         onVerdict: (...verdict) => this.#onVerdict(...verdict),
         onCondition: (...change) => this.#onCondition(...change),
         recover: (link, target) => this.#runner.recover(link, target),
         lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
-        members: () => this.#membership.current,
+        members: () => (this.#membership.isKnown ? this.#membership.current : undefined),
         observers: fabric.observers,
         fence: config.recovery.fenceUnreachable ? (name) => this.#runner.fenceUnreachable(name) : undefined,
         onFenced: (...fenced) => this.#onFenced(...fenced),
@@ -217,6 +225,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   #onWatching(peer: string, incarnation: bigint, memory: RemoteMemory): void {
     void this.#addresses.peerConnected(peer, memory)
     this.emit('watching', peer, incarnation)
+  }
+
+  #onMachine(peer: string): void {
+    const image = this.#watchers.find((watcher) => watcher.peer.name === peer)?.machine?.image
+    if (image) void this.#connections?.connections.prepare(image)
+    this.emit('machine', peer)
   }
 
   #onMembers(): void {
@@ -271,6 +285,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     await this.#unwatching.settled()
     await Promise.all(this.#watchers.map((watcher) => watcher.close()))
     await this.#runner.settled()
+    await this.#connections?.close()
     // Peers that are told that this node leaves end what they lend to it: a recovery needs that.
     await this.#membership.close()
     this.#addresses.close()
@@ -293,7 +308,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async #openFabric(): Promise<PeerFabric> {
     if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster, samplerSettings(this.config, this.#log))
     // Loaded only where it is used: a machine without libibverbs runs everything else.
-    const { VerbsPeers } = await import('./verbs-peers.js')
+    const { VerbsPeers } = await import('./peers/verbs-peers.js')
     const observe = observeHandler((name) => this.#watchers.find(({ peer }) => peer.name === name), lookWithinMs(this.config.watch.unreachableAfterMs))
     return VerbsPeers.open(this.config, this.#own.region, this.#log, new Map([[observeMethod, observe]]))
   }
@@ -302,16 +317,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const watcher = this.#watchers.find(({ peer }) => peer.name === node)
     if (watcher) return watcher
     throw new BackdoorsError('PEER_UNKNOWN', `Node ${this.node} does not watch ${String(node)}; it watches ${this.#watchers.map(({ peer }) => peer.name).join(', ') || 'nobody'}.`, { peer: String(node) })
-  }
-
-  /** A peer that holds a claim, by its number in it. */
-  #predecessor(number: number): Predecessor | undefined {
-    const watcher = this.#watchers.find(({ peer }) => nodeNumber(peer.name) === number)
-    // Whether it can be succeeded is written in its memory: from now on that can be read.
-    const member = watcher ? undefined : this.#membership.current.find(({ name }) => nodeNumber(name) === number)
-    if (member) this.#holders.add(member.name)
-    const { isDown = false, link } = watcher ?? {}
-    return watcher && { isDown, link: link && { memory: link.sampling, header: link.header } }
   }
 
   #memoryOf(node: string): RelayedSource {
@@ -364,6 +369,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#incidents.report(report)
     this.#page?.refresh()
     this.emit('recovered', report)
+  }
+
+  #onConnections(report: ConnectionsReport): void {
+    this.#log.warn({ report }, `${report.continued} of ${report.found} connections of ${report.peer} go on here`)
+    this.#metrics.connections(report)
+    this.emit('connections', report)
   }
 
   #onFailure(peer: string, target: RecoveryTarget, error: unknown): void {

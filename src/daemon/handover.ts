@@ -93,6 +93,11 @@ export class Handover {
     return this.#adopted().reduce((count, { sessions }) => count + sessions.size, 0)
   }
 
+  /** Are sessions on their way to servers right now? What no server takes is not. */
+  get isHandingOver(): boolean {
+    return this.#offers.size > 0
+  }
+
   /** Sessions that wait and fail their CRC. */
   get damaged(): number {
     return this.#damaged.size

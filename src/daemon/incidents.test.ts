@@ -12,7 +12,7 @@ const alive: NodeVerdict = { kind: 'alive', seen: 'it is connected anew' }
 const app = (generation: number): BoxVerdict => ({ kind: 'app-exited', box: 2, generation, name: 'shop', seen: 'the daemon has marked the process as gone' })
 const seenAt = (atMs: number, verdict: NodeVerdict | BoxVerdict): Evidence => ({ by: 'a', atUs: atMs * 1000, seen: verdict.seen, ...(verdict.sensor ? { sensor: verdict.sensor } : {}) })
 const report = (more: Partial<RecoveryReport> = {}): RecoveryReport =>
-  ({ peer: 'b', target: node, outcome: 'announced', steps: [], boxes: [1], unsettled: [], inherited: [], found: 9, adopted: 8, known: 0, refused: 1, expired: 2, corrupt: 3, stale: 4, reads: 5, bytes: 6, ...more })
+  ({ peer: 'b', target: node, outcome: 'announced', steps: [], boxes: [1], unsettled: [], inherited: [], found: 9, adopted: 8, known: 0, refused: 1, expired: 2, corrupt: 3, stale: 4, damagedNotes: 0, reads: 5, bytes: 6, ...more })
 
 function log(): IncidentLog {
   return new IncidentLog(() => Date.UTC(2026, 0, 2, 3, 4, 5))

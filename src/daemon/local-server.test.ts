@@ -63,7 +63,7 @@ class Client {
 
   /** Resolves when the daemon has dealt with it, and all that it said by then is here. */
   async attach(...stores: string[]): Promise<void> {
-    writeMessage(this.socket, { type: 'attached', box: this.box, generation: 1, name: `web-${this.box}`, stores })
+    writeMessage(this.socket, { type: 'attached', box: this.box, generation: 1, name: `web-${this.box}`, stores, continues: [] })
     await this.#settled()
   }
 

@@ -4,13 +4,19 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { asBackdoorsError, BackdoorsError } from '../errors.js'
 import { readMessages, toDaemon, writeMessage, type ToDaemon } from '../servers/local-protocol.js'
+import type { ConnectionOutcome } from '../servers/restored-connection.js'
 import type { Handover, LocalServer } from './handover.js'
+import type { BoxGeneration } from './offered-sessions.js'
 
 export type LocalMethod = (params: Record<string, unknown>) => unknown
 
 interface AttachedServer extends LocalServer {
   stores: ReadonlySet<string>
+  continues: ReadonlySet<number>
 }
+
+/** What became of connections that a server was given. */
+export type OnContinued = (server: BoxGeneration, outcomes: readonly ConnectionOutcome[]) => void
 
 export class LocalSocket {
   readonly #server: Server
@@ -18,20 +24,27 @@ export class LocalSocket {
   readonly #handover: Handover
   readonly #methods: Readonly<Record<string, LocalMethod>>
   readonly #log: Logger
+  readonly #onContinued: OnContinued
   readonly #sockets = new Set<Socket>()
   readonly #attached = new Map<Socket, AttachedServer>()
 
-  constructor(path: string, handover: Handover, methods: Readonly<Record<string, LocalMethod>>, log: Logger) {
+  constructor(path: string, handover: Handover, methods: Readonly<Record<string, LocalMethod>>, log: Logger, onContinued: OnContinued = () => undefined) {
     this.#path = path
     this.#handover = handover
     this.#methods = methods
     this.#log = log
+    this.#onContinued = onContinued
     this.#server = createServer((socket) => this.#serve(socket))
   }
 
   /** Names of the servers that are connected. */
   get attached(): string[] {
     return [...this.#attached.values()].map(({ name }) => name)
+  }
+
+  /** The server that continues connections to this local port; of several, the one that has been here longest. */
+  continuing(port: number): BoxGeneration | undefined {
+    return [...this.#attached.values()].find(({ continues }) => continues.has(port))
   }
 
   /** The daemon holds its region's lock by now, so a socket file that is there belongs to a dead one. */
@@ -72,14 +85,20 @@ export class LocalSocket {
       if (server) this.#handover.taken(message.offer, server, message.refused)
       return
     }
+    if (message.type === 'continued') {
+      const server = this.#attached.get(socket)
+      if (server) this.#onContinued(server, message.outcomes)
+      return
+    }
     this.#attach(socket, message)
   }
 
-  #attach(socket: Socket, { name, box, generation, stores }: Extract<ToDaemon, { type: 'attached' }>): void {
+  #attach(socket: Socket, { name, box, generation, stores, continues }: Extract<ToDaemon, { type: 'attached' }>): void {
     const known = this.#attached.get(socket)
     if (known?.box === box && known.generation === generation) {
       // It only serves more stores by now: what it has been offered is under way all the same.
       known.stores = new Set(stores)
+      known.continues = new Set(continues)
       this.#handover.join(known)
       return
     }
@@ -87,6 +106,7 @@ export class LocalSocket {
     const server: AttachedServer = {
       name, box, generation,
       stores: new Set(stores),
+      continues: new Set(continues),
       offer: (offer, from, sessions) => void writeMessage(socket, { type: 'offered', offer, from, sessions: [...sessions] }),
     }
     this.#attached.set(socket, server)

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { freePort } from '../servers/free-port.js'
 import { startDaemon, type Daemon } from './daemon.js'
 import { FakeNode, testDeadlineMs, testGeometry } from './testing/fake-node.js'
 
@@ -40,15 +41,6 @@ afterAll(async () => {
   node?.close()
   rmSync(folder, { recursive: true })
 })
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net')
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port: free } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return free
-}
 
 async function scrape(accept: string): Promise<string> {
   const answer = await fetch(`${url}:${port}/metrics`, { headers: { accept } })

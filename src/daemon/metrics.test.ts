@@ -21,7 +21,7 @@ const measured = (more: Partial<Measured['status']> = {}): Measured => ({
 
 const report: RecoveryReport = {
   peer: 'b', target: { kind: 'node' }, outcome: 'announced', steps: [{ step: 'suspected', atMs: 100 }, { step: 'announced', atMs: 125 }], boxes: [1], unsettled: [], inherited: [],
-  found: 9, adopted: 8, known: 0, refused: 1, expired: 2, corrupt: 0, stale: 0, reads: 5, bytes: 6,
+  found: 9, adopted: 8, known: 0, refused: 1, expired: 2, corrupt: 0, stale: 0, damagedNotes: 3, reads: 5, bytes: 6,
 }
 
 function filled(): Metrics {
@@ -46,6 +46,7 @@ describe('a scrape', () => {
       'backdoors_verdicts_total{peer="b",verdict="os-stalled",node="a"}': '1', 'backdoors_incidents_total{node="a"}': '6', 'backdoors_incidents_unresolved{node="a"}': '1',
       'backdoors_recoveries_total{peer="b",outcome="announced",node="a"}': '1', 'backdoors_recoveries_total{peer="b",outcome="failed",node="a"}': '1',
       'backdoors_recovered_sessions_total{peer="b",fate="adopted",node="a"}': '8', 'backdoors_last_recovery_duration_seconds{peer="b",node="a"}': '0.025',
+      'backdoors_damaged_adoption_notes_total{peer="b",node="a"}': '3',
       'backdoors_waiting_sessions{node="a"}': '3', 'backdoors_damaged_sessions{node="a"}': '4', 'backdoors_attached_servers{node="a"}': '1', 'backdoors_fenced{node="a"}': '0', 'backdoors_beats_total{node="a"}': '1000',
     }
     expect(Object.fromEntries(Object.keys(values).map((sample) => [sample, valueOf(text, sample)]))).toEqual(values)

@@ -5,6 +5,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { asBackdoorsError } from '../errors.js'
 import { nodeVerdicts } from '../monitor/verdict.js'
 import type { RecoveryReport } from '../recovery/recover.js'
+import type { ConnectionsReport } from './connections/report.js'
 import type { DaemonStatus, PeerStatus } from './status.js'
 
 /** What the gauges and counters are brought up to date from, before each scrape. */
@@ -36,6 +37,8 @@ export class Metrics {
   readonly #verdicts = this.#counter('backdoors_verdicts_total', 'Verdicts reached, by watched peer and kind.', ['peer', 'verdict'])
   readonly #recoveries = this.#counter('backdoors_recoveries_total', 'Recoveries ended, by failed peer and outcome.', ['peer', 'outcome'])
   readonly #sessions = this.#counter('backdoors_recovered_sessions_total', 'Sessions found in failed peers, by what became of them.', ['peer', 'fate'])
+  readonly #connections = this.#counter('backdoors_continued_connections_total', "Clients' connections of failed hosts, by what became of them here: continued, or why they were reset.", ['peer', 'outcome'])
+  readonly #damagedNotes = this.#counter('backdoors_damaged_adoption_notes_total', 'Notes of a failed node on recoveries of its own that were damaged in part or in whole.', ['peer'])
   readonly #incidents = this.#counter('backdoors_incidents_total', 'Incidents: times that a peer or a server on one came to be other than alive.')
   readonly #rounds = this.#counter('backdoors_sampling_rounds_total', 'Rounds in which a peer was sampled, since it was connected last.', ['peer'])
   readonly #failedRounds = this.#counter('backdoors_sampling_failed_rounds_total', 'Rounds whose read failed, since the peer was connected last.', ['peer'])
@@ -78,13 +81,18 @@ export class Metrics {
   }
 
   recovery(report: RecoveryReport): void {
-    const { peer, outcome, adopted, refused, expired, corrupt, stale, steps } = report
+    const { peer, outcome, adopted, refused, expired, corrupt, stale, damagedNotes, steps } = report
     this.#recoveries.inc({ peer, outcome })
     for (const [fate, count] of Object.entries({ adopted, refused, expired, corrupt, stale })) this.#sessions.inc({ peer, fate }, count)
+    this.#damagedNotes.inc({ peer }, damagedNotes)
     const [first, last] = [steps[0], steps.at(-1)]
     if (outcome !== 'announced' || !first || !last) return
     this.#recoverySeconds.observe((last.atMs - first.atMs) / 1000)
     this.#lastRecoverySeconds.set({ peer }, (last.atMs - first.atMs) / 1000)
+  }
+
+  connections({ peer, continued, reset }: ConnectionsReport): void {
+    for (const [outcome, count] of Object.entries({ continued, ...reset })) this.#connections.inc({ peer, outcome }, count)
   }
 
   recoveryFailed(peer: string): void {

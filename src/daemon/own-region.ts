@@ -3,7 +3,8 @@ import { existsSync, renameSync, unlinkSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import { memoryAddon } from '../native/load.js'
-import { AdoptionNotes, draftsLeftIn, type AdoptionNote } from '../recovery/adoption-notes.js'
+import { AdoptionNotes } from '../recovery/adoption-notes.js'
+import { nothingWritten, Witnesses, writtenIn, type Written } from '../recovery/witness.js'
 import type { BeatThread } from '../native/memory.js'
 import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
 import { decodeClaim, nodeGeneration } from '../region/control.js'
@@ -25,6 +26,8 @@ export class OwnRegion {
   readonly box: BoxOwner
   /** What is written down there of the recoveries that it adopts from. */
   readonly notes: AdoptionNotes
+  /** And what is written down of those of others. */
+  readonly witnesses: Witnesses
   /** Was it made by this daemon, and not taken up? */
   readonly isNew: boolean
   readonly #control: ControlWords
@@ -37,7 +40,7 @@ export class OwnRegion {
    */
   constructor(config: DaemonConfig, log: Logger) {
     if (config.canary) log.error({ canary: config.canary }, 'a safeguard is switched off by the configuration: sessions may be lost, invented or served twice')
-    const { region: earlier, drafts } = takeUp(config, log)
+    const { region: earlier, written } = takeUp(config, log)
     this.isNew = earlier === undefined
     this.region = earlier ?? createRegion(config.region.path, config.node, config.cluster, geometryOf(config))
     this.#control = new ControlWords(this.region)
@@ -49,7 +52,9 @@ export class OwnRegion {
       if (movable) log.info({ trouble: movable }, 'the kernel may move pages of the region: who reads this machine\'s whole memory has to look them up again')
       this.box = BoxOwner.take(this.region, { name: daemonBoxName, daemon: true, safeguards: safeguardsWithout(config.canary) })
       this.notes = new AdoptionNotes(this.box)
-      this.notes.inherit(drafts)
+      this.notes.inherit(written.notes)
+      this.witnesses = new Witnesses(this.box)
+      this.witnesses.tellOn(written.witnessed)
       this.#beat = this.#beatOsSensor(config, log)
     } catch (error) {
       this.region.memory.close()
@@ -120,14 +125,14 @@ function isRecovered(words: ControlWords): boolean {
 
 interface Earlier {
   readonly region: Region | undefined
-  /** Of recoveries that the earlier daemon had under way when its node was fenced. */
-  readonly drafts: readonly AdoptionNote[]
+  /** Of recoveries that the earlier daemon had under way when its node was fenced, and of those of others. */
+  readonly written: Written
 }
 
 /** @returns the region of an earlier daemon, or none where a new one is due */
 function takeUp(config: DaemonConfig, log: Logger): Earlier {
   const { path } = config.region
-  const nothing: Earlier = { region: undefined, drafts: [] }
+  const nothing: Earlier = { region: undefined, written: nothingWritten }
   if (!existsSync(path)) return nothing
   let region: Region
   try {
@@ -141,14 +146,14 @@ function takeUp(config: DaemonConfig, log: Logger): Earlier {
   const wanted = geometryOf(config)
   const same = node === config.node && cluster === config.cluster && plan.boxCount === wanted.boxCount && plan.sensorsPerBox === wanted.sensorsPerBox && plan.sessionsPerBox === wanted.sessionsPerBox && plan.heapBytes === wanted.heapBytes
   const words = new ControlWords(region)
-  if (same && words.fence('node') === 0) return { region, drafts: [] }
+  if (same && words.fence('node') === 0) return { region, written: nothingWritten }
   lockForDaemon(region)
   if (!same) checkNobodyIsAttached(region)
   if (isRecovered(words)) unlinkSync(path)
   else putAside(path, incarnation.toString(16), log, same ? 'the node was fenced, and its recovery did not end' : 'it was made for another configuration')
-  const drafts = draftsLeftIn(region)
+  const written = writtenIn(region)
   region.memory.close()
-  return { region: undefined, drafts }
+  return { region: undefined, written }
 }
 
 /** Servers go on committing into the memory they have mapped, and nobody would lend it any more. */

@@ -1,21 +1,24 @@
 /** Carries out recoveries, one at a time: a verdict comes in, a report goes out. */
 import type { Logger } from 'pino'
-import { BackdoorsError } from '../errors.js'
+import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import { nodeGeneration, type RecoveryStep } from '../region/control.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { RegionHeader } from '../region/header.js'
+import { ReadArena } from '../region/read-arena.js'
 import { adoptInto } from '../recovery/adopter.js'
 import { recover, type RecoveryReport, type RecoveryTarget } from '../recovery/recover.js'
-import { lookAtClaim, Successions, type Predecessor, type Succession } from '../recovery/succession.js'
+import { lookAtClaim, Successions, type Succession } from '../recovery/succession.js'
 import { safeguardsWithout } from '../safeguards.js'
 import type { OwnRegion } from './own-region.js'
-import type { Addresses } from './addresses.js'
+import type { Addresses } from './addresses/addresses.js'
+import type { ClaimHolders } from './claim-holders.js'
+import type { Connections } from './connections/connections.js'
 import { nodeNumber, type DaemonConfig } from './config.js'
-import { fenceExternally } from './external-fencing.js'
+import { fenceExternally } from './fencing/external-fencing.js'
 import { systemTime, type DaemonTime } from './daemon-time.js'
 import { runHook } from './hooks.js'
 import type { Handover } from './handover.js'
-import type { PeerLink } from './peer-fabric.js'
+import type { PeerLink } from './peers/peer-fabric.js'
 
 export interface RecoveryEvents {
   readonly onStep: (peer: string, target: RecoveryTarget, step: RecoveryStep, atMs: number) => void
@@ -27,12 +30,14 @@ export interface RecoveryEvents {
 
 export interface RecoveryRunnerOptions {
   readonly config: DaemonConfig
-  readonly own: Pick<OwnRegion, 'box' | 'fenced' | 'notes'>
+  readonly own: Pick<OwnRegion, 'box' | 'fenced' | 'notes' | 'witnesses'>
   readonly handover: Handover
-  readonly addresses: Pick<Addresses, 'takeOver'>
+  readonly addresses: Pick<Addresses, 'heldBy' | 'takeOver'>
+  /** Undefined where clients' connections are not continued. */
+  readonly connections?: Pick<Connections, 'restore'> | undefined
   readonly events: RecoveryEvents
   /** What this node knows of another that holds a claim, by its number in it. */
-  readonly predecessor: (number: number) => Predecessor | undefined
+  readonly claimHolders: Pick<ClaimHolders, 'predecessor' | 'readable'>
   readonly time?: DaemonTime
 }
 
@@ -41,20 +46,28 @@ export class RecoveryRunner {
   readonly #own: RecoveryRunnerOptions['own']
   readonly #handover: Handover
   readonly #addresses: RecoveryRunnerOptions['addresses']
+  readonly #connections: RecoveryRunnerOptions['connections']
   readonly #events: RecoveryEvents
   readonly #time: DaemonTime
   readonly #successions: Successions
+  /** One recovery runs at a time: each reads into the memory of the last. */
+  readonly #arena = new ReadArena()
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor({ config, own, handover, addresses, events, predecessor, time = systemTime }: RecoveryRunnerOptions) {
+  constructor({ config, own, handover, addresses, connections, events, claimHolders, time = systemTime }: RecoveryRunnerOptions) {
     this.#config = config
     this.#own = own
     this.#handover = handover
     this.#addresses = addresses
+    this.#connections = connections
     this.#events = events
     this.#time = time
     const { node, recovery: { takeOverAfterMs } } = config
-    this.#successions = new Successions({ recoverer: nodeNumber(node), notes: own.notes, predecessor, takeOverAfterMs, nowMs: () => time.nowUs() / 1000 })
+    this.#successions = new Successions({
+      recoverer: nodeNumber(node), notes: own.notes, witnesses: own.witnesses, numberOf: nodeNumber, takeOverAfterMs,
+      predecessor: (number) => claimHolders.predecessor(number), readable: (all) => claimHolders.readable(all),
+      nowMs: () => time.nowUs() / 1000,
+    })
   }
 
   /** Queues a recovery. Never rejects. @returns its report, or undefined where it failed */
@@ -65,12 +78,24 @@ export class RecoveryRunner {
   }
 
   /** What has become of a recovery that another node holds. Never rejects. */
-  async lookAtClaim({ sampling, header: { node, incarnation } }: PeerLink, target: RecoveryTarget): Promise<Succession> {
+  async lookAtClaim({ sampling, header }: PeerLink, target: RecoveryTarget): Promise<Succession> {
     if (this.#own.fenced) return 'leave'
+    const { node, incarnation } = header
     const source = { node, incarnation, target: target.kind === 'node' ? 'node' as const : target.box }
     const generation = target.kind === 'node' ? nodeGeneration : target.generation
     // Memory that cannot be read now may be read again: the link tells when it is gone.
-    return await lookAtClaim(sampling, source, generation, (...held) => this.#successions.judge(...held)).catch(() => 'wait')
+    const succession = await lookAtClaim({ memory: sampling, header }, source, generation, (...held) => this.#successions.judge(...held)).catch(() => 'wait' as const)
+    if (target.kind === 'node') await this.#bearWitness(sampling, header)
+    return succession
+  }
+
+  /** Of a node that another one recovers. */
+  async #bearWitness(memory: RemoteMemory, header: RegionHeader): Promise<void> {
+    try {
+      await this.#own.witnesses.read(memory, header)
+    } catch (error) {
+      this.#events.log.debug({ peer: header.node, err: error }, 'could not read what this peer had under way')
+    }
   }
 
   /** Resolves when all that was queued has ended. */
@@ -90,19 +115,24 @@ export class RecoveryRunner {
         recoverer: nodeNumber(this.#config.node),
         adopt: (sessions) => adoptInto(this.#own.box, sessions),
         fenceExternally: () => this.#fenceExternally(peer, target),
-        announce: (partial) => this.#announce(memory, link.header, partial),
+        announce: (partial) => this.#announce(memory, link, partial),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
         notes: this.#own.notes,
+        witnesses: this.#own.witnesses,
         judgeClaim: (...held) => this.#successions.judge(...held),
         nowMs: () => this.#time.nowUs() / 1000,
         pause: (ms) => this.#time.pause(ms),
+        arena: this.#arena,
         safeguards: safeguardsWithout(this.#config.canary),
       })
       this.#events.onReport(report)
+      if (report.outcome === 'claimed-by-other' && target.kind === 'node') await this.#bearWitness(memory, link.header)
       return report
     } catch (error) {
       this.#events.onFailure(peer, target, error)
       return undefined
+    } finally {
+      this.#arena.reset()
     }
   }
 
@@ -132,14 +162,29 @@ export class RecoveryRunner {
     }
   }
 
-  async #announce(memory: RemoteMemory, header: RegionHeader, report: RecoveryReport): Promise<void> {
-    const { node, incarnation } = header
+  async #announce(memory: RemoteMemory, link: PeerLink, report: RecoveryReport): Promise<void> {
+    const { node, incarnation } = link.header
     this.#handover.release({ node, incarnation, boxes: report.boxes })
     // The machine of a single failed server lives, and keeps its addresses for the others.
-    if (report.target.kind === 'node') await this.#addresses.takeOver(memory, header)
+    if (report.target.kind === 'node') await this.#takeAddresses(memory, link)
     const { announce } = this.#config.recovery
     if (announce === undefined) return
     const env = { BACKDOORS_FAILED_NODE: report.peer, BACKDOORS_RECOVERER: this.#config.node }
     await runHook('ANNOUNCE_FAILED', { ...announce, input: { ...report, recoverer: this.#config.node }, env })
+  }
+
+  /** Connections stand before their address is here: no packet of theirs finds a machine that knows nothing of it. */
+  async #takeAddresses(memory: RemoteMemory, link: PeerLink): Promise<void> {
+    const held = await this.#addresses.heldBy(memory, link.header)
+    const standing = await this.#connections?.restore(link, held)
+    try {
+      this.#addresses.takeOver(held)
+    } catch (error) {
+      // Of those whose address has come, clients find this machine from now on. One that has been fenced speaks for nobody.
+      if (isBackdoorsError(error, 'FENCED')) standing?.abandon()
+      else standing?.goOn({ onlyHere: true })
+      throw error
+    }
+    standing?.goOn()
   }
 }

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import type { BoxOwner } from '../region/box-owner.js'
 import type { Region } from '../region/region.js'
 import { fromDaemon, readMessages, socketPathOf, writeMessage, type FromDaemon } from './local-protocol.js'
+import type { ConnectionOutcome } from './restored-connection.js'
 import type { Adopted } from './session-store.js'
 import { takeOver } from './take-over.js'
 
@@ -14,6 +15,7 @@ export class DaemonLink {
   readonly #owner: BoxOwner
   readonly #onAdopted: (store: string, adopted: Adopted) => void
   #stores: readonly string[] = []
+  #continues: readonly number[] = []
   #socket: Socket | undefined
   #retry: NodeJS.Timeout | undefined
   #retryMs = firstRetryMs
@@ -26,10 +28,16 @@ export class DaemonLink {
     this.#connect()
   }
 
-  /** Tells the daemon which stores this server serves. */
-  serve(stores: readonly string[]): void {
+  /** Tells the daemon which stores this server serves, and which local ports it continues connections of. */
+  serve(stores: readonly string[], continues: readonly number[]): void {
     this.#stores = stores
+    this.#continues = continues
     this.#announce()
+  }
+
+  /** Tells the daemon what became of connections that it gave to this server. */
+  continued(outcomes: readonly ConnectionOutcome[]): void {
+    if (this.#isConnected(this.#socket)) writeMessage(this.#socket, { type: 'continued', outcomes: [...outcomes] })
   }
 
   async close(): Promise<void> {
@@ -64,9 +72,13 @@ export class DaemonLink {
   }
 
   #announce(): void {
-    if (!this.#socket || this.#socket.connecting || this.#socket.destroyed) return
+    if (!this.#isConnected(this.#socket)) return
     const { box, generation, name } = this.#owner
-    writeMessage(this.#socket, { type: 'attached', box, generation, name, stores: [...this.#stores] })
+    writeMessage(this.#socket, { type: 'attached', box, generation, name, stores: [...this.#stores], continues: [...this.#continues] })
+  }
+
+  #isConnected(socket: Socket | undefined): socket is Socket {
+    return socket !== undefined && !socket.connecting && !socket.destroyed
   }
 
   #onMessage(socket: Socket, message: FromDaemon): void {

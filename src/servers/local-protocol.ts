@@ -7,23 +7,27 @@ import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import { BackdoorsError } from '../errors.js'
+import { resetReasons } from '../recovery/tcp/connection.js'
 
 export const socketPathOf = (regionPath: string): string => `${regionPath}.sock`
 
-/** Where the daemon lets the command line read the memory of whole machines. */
-export const memorySocketPathOf = (regionPath: string): string => `${regionPath}.memory.sock`
+/** Where servers get the connections of failed ones: descriptors, and what is to be known of each. */
+export const connectionsSocketPathOf = (regionPath: string): string => `${regionPath}.connections.sock`
 
 /** Longest line that either side accepts, in bytes. */
 export const maxLineBytes = 8 << 20
 
 const count = z.number().int().nonnegative()
+const port = z.number().int().min(1).max(65535)
 const offeredSession = z.object({ store: z.string(), id: z.string(), offset: count, length: count })
 
 export const toDaemon = z.discriminatedUnion('type', [
-  /** A server has taken this box, and serves these stores. Said again when a store is added. */
-  z.object({ type: z.literal('attached'), box: count, generation: count, name: z.string(), stores: z.array(z.string()) }),
+  /** A server has taken this box, serves these stores, and continues connections to these local ports. Said again when one is added. */
+  z.object({ type: z.literal('attached'), box: count, generation: count, name: z.string(), stores: z.array(z.string()), continues: z.array(port).max(64).default([]) }),
   /** The sessions of an offer are in the server's own box now, but for those refused. */
   z.object({ type: z.literal('taken'), offer: count, refused: z.array(z.object({ store: z.string(), id: z.string() })) }),
+  /** What became of connections that it was given. */
+  z.object({ type: z.literal('continued'), outcomes: z.array(z.object({ name: z.string(), reset: z.enum(resetReasons).optional() })) }),
   z.object({ type: z.literal('request'), id: count, method: z.string(), params: z.record(z.string(), z.unknown()) }),
 ])
 
@@ -32,6 +36,14 @@ export const fromDaemon = z.discriminatedUnion('type', [
   z.object({ type: z.literal('offered'), offer: count, from: z.string(), sessions: z.array(offeredSession) }),
   z.object({ type: z.literal('response'), id: count, result: z.unknown().optional(), error: z.object({ code: z.string(), message: z.string() }).optional() }),
 ])
+
+/** What stands beside descriptors of connections, in their order: see `RestoredConnection`. */
+export const restoredMessage = z.object({
+  connections: z.array(z.object({ name: z.string().max(200), life: z.string().regex(/^[1-9a-f][0-9a-f]{0,15}$/), port, read: count, written: count, unread: count, unacknowledged: count })).min(1).max(64),
+})
+
+/** What a server says first on the socket that connections come by. */
+export const connectionsHello = z.object({ box: count, generation: count })
 
 export type ToDaemon = z.infer<typeof toDaemon>
 export type FromDaemon = z.infer<typeof fromDaemon>

@@ -148,6 +148,32 @@ describe('a node in etcd', () => {
     expect(JSON.parse(ownValue() ?? '')).toEqual({ host: '10.0.0.1', port: 7400, hosts: [{ name: 'vm2', owner: 0 }] })
   })
 
+  it('knows who the others are when etcd has told it once, and from then on', async () => {
+    register('b')
+    etcd.answer('/v3/kv/range', (response) => void response.writeHead(503).end())
+    const membership = start({ config: { peers: [{ name: 'c', ...region('c') }] } })
+    await observed.until(() => observed.troubles.length > 0)
+    expect([namesOf(membership), membership.isKnown]).toEqual([['c'], false])
+    etcd.answer('/v3/kv/range', undefined)
+    await observed.until(() => namesOf(membership).length === 2)
+    expect(membership.isKnown).toBe(true)
+    await until(() => etcd.watches === 1)
+    await etcd.close()
+    await observed.until(() => membership.trouble !== undefined)
+    expect([namesOf(membership), membership.isKnown]).toEqual([['c', 'b'], true])
+  })
+
+  it('does not know all of them while a record of one cannot be used', async () => {
+    etcd.put(`${prefix}b`, 'nonsense')
+    etcd.put(`${prefix}n@body`, 'nonsense')
+    const membership = start()
+    await until(() => etcd.watches === 1)
+    expect([namesOf(membership), membership.isKnown]).toEqual([[], false])
+    register('b')
+    await observed.until(() => namesOf(membership).length === 1)
+    expect(membership.isKnown).toBe(true)
+  })
+
   it('has the peers of its configuration from the start, until etcd says otherwise of them', async () => {
     etcd.put(`${prefix}b`, { region: '/dev/shm/new' })
     etcd.put(`${prefix}c`, { left: true })

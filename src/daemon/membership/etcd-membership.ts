@@ -66,6 +66,7 @@ export class EtcdMembership implements Membership {
   /** Keys whose record was refused, and reported. */
   readonly #refused = new Set<string>()
   #current: readonly PeerConfig[]
+  #hasListed = false
   #running: Promise<unknown> | undefined
   #closed: Promise<void> | undefined
 
@@ -90,6 +91,12 @@ export class EtcdMembership implements Membership {
 
   get current(): readonly PeerConfig[] {
     return this.#current
+  }
+
+  /** A node whose record is refused, and of which nothing was known before, is there all the same. */
+  get isKnown(): boolean {
+    const isMissing = (name: string | undefined): boolean => name !== undefined && name !== this.#config.node && !this.#roster.has(name)
+    return this.#hasListed && ![...this.#refused].some((path) => isMissing(nodeOfKey(path, this.#prefix)))
   }
 
   get trouble(): BackdoorsError | undefined {
@@ -137,6 +144,7 @@ export class EtcdMembership implements Membership {
     // Of two that clash, all nodes let in the one that was there first.
     for (const kv of kvs.sort((a, b) => Number(a.create_revision - b.create_revision))) names.add(this.#onPut(kv) ?? '')
     if (!names.has(this.#config.node)) this.#registration.lost(revision)
+    this.#hasListed = true
     this.#update()
     return revision
   }

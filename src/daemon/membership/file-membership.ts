@@ -22,6 +22,8 @@ const maxFileBytes = 1 << 20
  */
 export class FileMembership implements Membership {
   readonly source = 'file'
+  /** The file was read before this was made. */
+  readonly isKnown = true
   readonly #path: string
   readonly #config: DaemonConfig
   readonly #events: MembershipEvents

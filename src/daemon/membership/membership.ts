@@ -18,6 +18,11 @@ export interface Membership {
   readonly source: 'static' | 'file' | 'etcd'
   /** The members that are in force, this node not among them; checked, and replaced as a whole. */
   readonly current: readonly PeerConfig[]
+  /**
+   * Are those in force all that there are, as far as the source has ever said? Not before it has answered once: until then this node knows
+   * its configuration alone, and must not act as if there were nobody else.
+   */
+  readonly isKnown: boolean
   /** Why the source is not followed at the moment; what is in force may be out of date. */
   readonly trouble: BackdoorsError | undefined
   /** Begins to follow the source and, where it is one that nodes register with, registers this node. Idempotent. */
@@ -42,5 +47,5 @@ export function openMembership(config: DaemonConfig, events: MembershipEvents): 
   const { file, etcd } = config.membership ?? {}
   if (file !== undefined) return new FileMembership(file, config, events)
   if (etcd !== undefined) return new EtcdMembership(etcd, config, events)
-  return { source: 'static', current: config.peers, trouble: undefined, start: () => undefined, close: () => Promise.resolve() }
+  return { source: 'static', current: config.peers, isKnown: true, trouble: undefined, start: () => undefined, close: () => Promise.resolve() }
 }

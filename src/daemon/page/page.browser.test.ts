@@ -102,6 +102,18 @@ describe('the page', () => {
     expect(new Set(requests.map((url) => new URL(url).origin + '/'))).toEqual(new Set([pageOf(a)]))
   })
 
+  it('shows what a daemon measures of its machine beside its limits, and how long reads take', async () => {
+    const roomy = { region: { path: join(folder, 'b'), boxes: boxCount, ...sizes, sensorsPerBox: 16 }, sensors: { intervalMs: 100 } }
+    const b = await startDaemon({ ...configOf('b', ['a']), ...roomy })
+    closers.push(() => b.close())
+    const a = await daemon('a', ['b'])
+    await page.goto(pageOf(a))
+    await waitFor('[data-peer="b"] [data-gauge="mem-used-bytes"] .gauge')
+    expect(await page.locator('[data-peer="b"] [data-gauge="mem-used-bytes"] .says').textContent()).toMatch(/^(! )?[0-9.]+ [KMGT]iB of [0-9.]+ [KMGT]iB$/)
+    expect(await page.locator('[data-peer="b"] .trip').textContent()).toMatch(/^p50 \S+ \S+, p99 \S+ \S+ · /)
+    expect(troubles).toEqual([])
+  })
+
   it('shows a server that is gone on a node that lives on', async () => {
     const b = fake('b')
     b.commit('u1', 'one apple')

@@ -1,5 +1,5 @@
 /** What the daemon measures of its machine. What this kernel does not tell is left out. */
-import type { SensorsConfig } from '../detector-config.js'
+import type { SensorsConfig } from '../watching/detector-config.js'
 import type { Measure } from './measure.js'
 import type { ProcFiles } from './proc-files.js'
 import { fileTable, load, memoryUse, stallPercent } from './proc-texts.js'

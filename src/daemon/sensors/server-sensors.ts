@@ -1,5 +1,5 @@
 /** What the daemon measures of one server process: a process that hangs cannot say that work waits for it, but the kernel can. */
-import type { SensorsConfig } from '../detector-config.js'
+import type { SensorsConfig } from '../watching/detector-config.js'
 import type { ListenQueues } from './listen-queues.js'
 import type { Measure } from './measure.js'
 import type { ProcFiles } from './proc-files.js'

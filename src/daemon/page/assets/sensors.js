@@ -13,12 +13,33 @@ export function drawSensors({ peers }) {
 
 function drawPeer(peer) {
   const word = wordOn(peer)
-  const trip = peer.meanRoundTripUs > 0 ? `${duration(peer.meanRoundTripUs / 1000)} · ${count(peer.rounds)} rounds${peer.failedRounds ? `, ${count(peer.failedRounds)} failed` : ''}` : ''
+  const trips = peer.roundTripUs ? `p50 ${duration(peer.roundTripUs.p50 / 1000)}, p99 ${duration(peer.roundTripUs.p99 / 1000)}` : duration(peer.meanRoundTripUs / 1000)
+  const trip = peer.meanRoundTripUs > 0 ? `${trips} · ${count(peer.rounds)} rounds${peer.failedRounds ? `, ${count(peer.failedRounds)} failed` : ''}` : ''
   return html('article', { class: 'peer', 'data-peer': peer.peer, 'data-verdict': word },
-    html('h3', {}, peer.peer, badge(lookOf(word).tone, word), html('span', { class: 'trip', title: 'mean round trip of sampling it' }, trip)),
+    html('h3', {}, peer.peer, badge(lookOf(word).tone, word), html('span', { class: 'trip', title: 'round trips of sampling it' }, trip)),
     html('p', {}, peer.seen),
     ...sensorsOf(peer).map(({ server, sensor }) => drawSensor(peer.peer, server, sensor)),
+    ...(peer.gauges ?? []).map(drawGauge),
   )
+}
+
+/** A level or a pressure: its value beside its limit, which is the whole width. */
+function drawGauge({ server, sensor, value, limit }) {
+  const isPast = value > limit
+  const label = html('span', { class: 'label' }, sensor, html('i', {}, ` · ${server ?? 'the machine'}`))
+  label.title = label.textContent
+  const share = limit > 0 ? Math.min(1, Math.max(0, value / limit)) : 0
+  const bar = svg('svg', { class: 'bars', viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+    svg('rect', { class: 'gauge-room', x: 0, y: height / 2 - 3, width, height: 6 }), svg('rect', { class: `gauge${isPast ? ' past' : ''}`, x: 0, y: height / 2 - 3, width: width * share, height: 6 }))
+  return html('div', { class: 'sensor', 'data-gauge': sensor, 'data-server': server, 'data-state': isPast ? 'past' : 'within', title: `${value} of ${limit}` },
+    label, bar, html('span', { class: 'says' }, `${isPast ? '! ' : ''}${amount(sensor, value)} of ${amount(sensor, limit)}`))
+}
+
+/** Three digits that count; of bytes, in the greatest unit that fits. A sensor's name ends in its unit. */
+function amount(sensor, value) {
+  const unit = sensor.endsWith('-bytes') && value > 0 ? Math.min(4, Math.floor(Math.log2(value) / 10)) : 0
+  const shown = String(Number((value / 1024 ** unit).toPrecision(3)))
+  return sensor.endsWith('-bytes') ? `${shown} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}` : sensor.endsWith('-pct') ? `${shown}%` : shown
 }
 
 function drawSensor(peer, server, sensor) {
