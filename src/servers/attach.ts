@@ -7,9 +7,11 @@ import { BoxOwner } from '../region/box-owner.js'
 import { openRegion, type Region } from '../region/region.js'
 import type { SensorHandle } from '../region/sensor-handle.js'
 import type { Safeguards } from '../safeguards.js'
+import { ConnectionsLink } from './connections-link.js'
 import { messagePackCodec } from './codec.js'
 import { DaemonLink } from './daemon-link.js'
 import { leastSensorsForLoopDelay, LoopDelay, loopDelaySensor } from './loop-delay.js'
+import type { OnRestored } from './restored-connection.js'
 import { SessionStore, type SessionStoreOptions } from './session-store.js'
 
 export interface AttachOptions {
@@ -65,6 +67,7 @@ export class AttachedNode extends EventEmitter<{
   readonly #region: Region
   readonly #owner: BoxOwner
   readonly #link: DaemonLink
+  readonly #connections: ConnectionsLink
   readonly #stores = new Map<string, SessionStore<never>>()
   readonly #timers: NodeJS.Timeout[] = []
   #toldFenced = false
@@ -76,12 +79,18 @@ export class AttachedNode extends EventEmitter<{
     this.#region = region
     this.#owner = owner
     this.#link = new DaemonLink(region, owner, (store, adopted) => this.#stores.get(store)?.emit('adopted', adopted))
+    this.#connections = new ConnectionsLink(region, owner, (outcomes) => this.#link.continued(outcomes))
     this.#every(sweepEveryMs, () => this.#unlessFenced(() => owner.sessions.sweep()))
   }
 
   /** Name of the machine, as its region's header has it. */
   get name(): string {
     return this.#region.header.node
+  }
+
+  /** Of the region's header: another after each start of the machine's daemon. */
+  get incarnation(): bigint {
+    return this.#region.header.incarnation
   }
 
   get fenced(): boolean {
@@ -119,8 +128,23 @@ export class AttachedNode extends EventEmitter<{
     if (known) return known
     const store = new SessionStore<T>(this.#owner, name, options.codec ?? messagePackCodec<T>(), options)
     this.#stores.set(name, store as unknown as SessionStore<never>)
-    this.#link.serve([...this.#stores.keys()])
+    this.#tellDaemon()
     return store
+  }
+
+  /**
+   * From now on connections to this local port that a failed server had are given to `handler`, once the sessions of their stores have
+   * come over. `continuable` does this for a server.
+   * @returns how to end it
+   * @throws BackdoorsError INVALID_ARGUMENT where the port has a handler, or is none
+   */
+  onRestored(port: number, handler: OnRestored): () => void {
+    const end = this.#connections.onRestored(port, handler)
+    this.#tellDaemon()
+    return () => {
+      end()
+      this.#tellDaemon()
+    }
   }
 
   /** An orderly end: the box is closed and nobody recovers it; a restarted server finds its sessions. Idempotent. */
@@ -128,9 +152,14 @@ export class AttachedNode extends EventEmitter<{
     if (this.#closed) return
     this.#closed = true
     for (const timer of this.#timers) clearInterval(timer)
+    this.#connections.close()
     await this.#link.close()
     this.#owner.close()
     this.#region.memory.close()
+  }
+
+  #tellDaemon(): void {
+    if (!this.#closed) this.#link.serve([...this.#stores.keys()], this.#connections.ports)
   }
 
   #loopDelay(everyMs: number, limitMs: number): LoopDelay | undefined {

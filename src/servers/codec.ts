@@ -12,9 +12,9 @@ export const bytesCodec: Codec<Uint8Array> = {
   decode: (bytes) => bytes.slice(),
 }
 
-/** MessagePack, by msgpackr: objects, arrays, maps, dates, typed arrays; no functions and no cycles. */
+/** MessagePack, by msgpackr: objects, arrays, maps, dates, typed arrays; no functions and no cycles. Bytes are copied, for the reason above. */
 export function messagePackCodec<T>(): Codec<T> {
-  const packr = new Packr({ useRecords: false, moreTypes: true })
+  const packr = new Packr({ useRecords: false, moreTypes: true, copyBuffers: true })
   return {
     encode: (value) => packr.pack(value),
     decode: (bytes) => packr.unpack(bytes) as T,

@@ -27,6 +27,25 @@ describe('a session store', () => {
     expect([...owner.sessions.stores()]).toEqual([])
   })
 
+  it('gives bytes that stay what they are when the session is committed anew', () => {
+    const { owner } = setUp()
+    const store = new SessionStore<{ bytes: Uint8Array }>(owner, 'blobs', messagePackCodec<{ bytes: Uint8Array }>(), {})
+    store.commit('u-1', { bytes: Buffer.from([1, 2, 3]) })
+    const found = store.get('u-1')
+    for (const bytes of [[4, 5, 6], [7, 8, 9]]) store.commit('u-1', { bytes: Buffer.from(bytes) })
+    expect([...(found?.bytes ?? [])]).toEqual([1, 2, 3])
+  })
+
+  it('gives one session a time to live of its own, and refuses one that is none', () => {
+    const { owner, open } = setUp()
+    const store = open({ ttlMs: 5 })
+    store.commit('u-1', 'milk', 7)
+    store.commit('u-2', 'eggs')
+    expect(['u-1', 'u-2'].map((id) => owner.sessions.get(owner.sessions.store('carts'), id)?.ttlMs)).toEqual([7, 5])
+    expect(() => store.commit('u-1', 'tea', -1)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error)
+    expect(store.get('u-1')).toBe('milk')
+  })
+
   it.each([0, 1, 2 ** 31, 2 ** 32 - 1])('commits its sessions with a time to live and a schema version of %i', (number) => {
     const { owner, open } = setUp()
     const store = open({ ttlMs: number, schemaVersion: number })

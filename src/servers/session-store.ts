@@ -66,10 +66,17 @@ export class SessionStore<T> extends EventEmitter<{ adopted: [Adopted] }> {
   /**
    * Makes `value` the session's state, for this server and for whoever recovers it.
    * @throws BackdoorsError FENCED: another node serves this session now, the outcome is unknown, do not answer
-   * the client. BOX_FULL, SESSION_TOO_LARGE, SESSION_ID_INVALID: nothing has changed.
+   * the client. BOX_FULL, SESSION_TOO_LARGE, SESSION_ID_INVALID, INVALID_ARGUMENT: nothing has changed.
+   * @param ttlMs of this session from this commit on, in the place of the store's
    */
-  commit(id: string, value: T): void {
-    this.#owner.sessions.commit(this.#store, id, this.#codec.encode(value), this.#commitOptions)
+  commit(id: string, value: T, ttlMs?: number): void {
+    const options = ttlMs === undefined ? this.#commitOptions : { ...this.#commitOptions, ttlMs }
+    this.#owner.sessions.commit(this.#store, id, this.#codec.encode(value), options)
+  }
+
+  /** For answers that come from reading alone. @throws BackdoorsError FENCED: what is read here may be old, do not answer */
+  checkFence(): void {
+    this.#owner.checkFence()
   }
 
   /** @throws BackdoorsError SCHEMA_MISMATCH, PAYLOAD_INVALID, RECORD_CORRUPT */

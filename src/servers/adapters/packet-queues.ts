@@ -1,0 +1,96 @@
+/** Packets in order for each client: one record for each, so that a long queue costs no more to add to than a short one. */
+import { randomBytes } from 'node:crypto'
+import type { SessionStore } from '../session-store.js'
+import { copyOf, keyOf, restored, type PacketLike } from './mqtt-records.js'
+
+export interface QueuedRecord {
+  readonly clientId: string
+  /** Of the queues that it was put into, so that what comes over from another server stands beside what is here. */
+  readonly origin: string
+  /** In the order of their coming to that origin. */
+  readonly number: number
+  readonly packet: PacketLike
+}
+
+export type Queued = Omit<QueuedRecord, 'packet'> & { packet: PacketLike }
+
+export class PacketQueues {
+  readonly #store: SessionStore<QueuedRecord>
+  readonly #queues = new Map<string, Queued[]>()
+  /** In the order in which they were met; the own one is the last. */
+  readonly #origins: string[] = []
+  readonly #own = randomBytes(6).toString('base64url')
+  #last = 0
+
+  constructor(store: SessionStore<QueuedRecord>) {
+    this.#store = store
+  }
+
+  /** Takes up what is there, and what comes over. @returns what ends that */
+  follow(): () => void {
+    this.#take([...this.#store.ids()])
+    const onAdopted = ({ ids }: { readonly ids: readonly string[] }): void => this.#take(ids)
+    this.#store.on('adopted', onAdopted)
+    return () => this.#store.off('adopted', onAdopted)
+  }
+
+  push(clientId: string, packet: PacketLike): void {
+    const queued = { clientId, origin: this.#own, number: this.#last + 1, packet }
+    this.#commit(queued)
+    this.#last++
+    const queue = this.#queues.get(clientId)
+    if (queue) queue.push(queued)
+    else this.#queues.set(clientId, [queued])
+  }
+
+  replace(queued: Queued, packet: PacketLike): void {
+    this.#commit({ ...queued, packet })
+    queued.packet = packet
+  }
+
+  remove(queued: Queued): void {
+    this.#store.delete(recordId(queued))
+    const queue = this.#queues.get(queued.clientId) ?? []
+    const at = queue.indexOf(queued)
+    if (at >= 0) queue.splice(at, 1)
+    if (queue.length === 0) this.#queues.delete(queued.clientId)
+  }
+
+  clear(clientId: string): void {
+    for (const queued of [...(this.#queues.get(clientId) ?? [])]) this.remove(queued)
+  }
+
+  find(clientId: string, matches: (packet: PacketLike) => boolean): Queued | undefined {
+    return this.#queues.get(clientId)?.find(({ packet }) => matches(packet))
+  }
+
+  /** As they are now: a list of its own. */
+  packets(clientId: string): PacketLike[] {
+    return (this.#queues.get(clientId) ?? []).map(({ packet }) => packet)
+  }
+
+  #commit(queued: QueuedRecord): void {
+    this.#store.commit(recordId(queued), { ...queued, packet: copyOf(queued.packet) })
+  }
+
+  #take(ids: readonly string[]): void {
+    const changed = new Set<Queued[]>()
+    for (const id of ids) {
+      const record = this.#store.get(id)
+      if (record === undefined) continue
+      const { clientId, origin, number, packet } = record
+      if (!this.#origins.includes(origin)) this.#origins.push(origin)
+      const queue = this.#queues.get(clientId) ?? []
+      this.#queues.set(clientId, queue)
+      queue.push({ clientId, origin, number, packet: restored(packet) })
+      changed.add(queue)
+    }
+    for (const queue of changed) queue.sort((a, b) => this.#rank(a) - this.#rank(b) || a.number - b.number)
+  }
+
+  #rank({ origin }: Queued): number {
+    return origin === this.#own ? this.#origins.length : this.#origins.indexOf(origin)
+  }
+}
+
+const recordId = ({ clientId, origin, number }: QueuedRecord): string => `${keyOf(clientId)}/${origin}.${number.toString(36)}`

@@ -1,0 +1,243 @@
+/**
+ * An adapter for Socket.IO whose connection state recovery outlives the server. A dead server saves nothing when its clients
+ * are cut off, so rooms and packets are committed as they come, and a packet before it is sent.
+ */
+import { randomBytes } from 'node:crypto'
+import { Adapter, type BroadcastOptions, type Session } from 'socket.io-adapter'
+import { asBackdoorsError, BackdoorsError, isBackdoorsError } from '../../errors.js'
+import type { AttachedNode } from '../attach.js'
+import type { SessionStore } from '../session-store.js'
+import { Arrivals } from './arrivals.js'
+import { includes, offsetOf, packetId, parseOffset, type LogPosition, type StoredRecord, type StoredSocket } from './socket-records.js'
+
+export interface RecoveryAdapterOptions {
+  /** Name of the store. Default `socket.io`. */
+  readonly name?: string
+  /** Packets that are kept of each namespace; clients that have missed more do not recover. Default 4096. */
+  readonly maxPackets?: number
+  /** How long a client is waited for its session, in milliseconds, where it comes sooner than that. Default 0. */
+  readonly waitMs?: number
+  /** Is told what could not be committed when nobody asked for it. Default: a warning of the process. */
+  readonly onError?: (error: BackdoorsError) => void
+}
+
+/** What is used of a socket of Socket.IO. */
+export interface SocketLike {
+  readonly id: string
+  readonly rooms: ReadonlySet<string>
+  readonly data: unknown
+}
+
+interface KnownSocket extends SocketLike {
+  readonly pid?: string
+  readonly client: { readonly conn: { close(): void } }
+}
+
+interface NamespaceLike {
+  readonly name: string
+  readonly sockets: ReadonlyMap<string, KnownSocket>
+  readonly server: { readonly opts: { readonly connectionStateRecovery?: { readonly maxDisconnectionDuration: number } } }
+}
+
+interface Packet {
+  readonly type: number
+  readonly id?: number
+  data: unknown[]
+}
+
+/** `PacketType.EVENT` of socket.io-parser. */
+const eventType = 2
+const defaultMaxPackets = 4096
+/** A session that has been on more servers than these is not followed back any further. */
+const maxLogs = 16
+
+/**
+ * @example
+ * const io = new Server(http, { connectionStateRecovery: {}, adapter: recoveryAdapter(node) })
+ */
+export function recoveryAdapter(node: AttachedNode, options: RecoveryAdapterOptions = {}): (namespace: unknown) => RecoveryAdapter {
+  const store = node.sessions<StoredRecord>(options.name ?? 'socket.io')
+  // Each namespace listens.
+  store.setMaxListeners(0)
+  // Socket.IO calls it with `new`, so it cannot be an arrow.
+  return function adapter(namespace) {
+    return new RecoveryAdapter(namespace as NamespaceLike, store, options)
+  }
+}
+
+export class RecoveryAdapter extends Adapter {
+  readonly #namespace: NamespaceLike
+  readonly #store: SessionStore<StoredRecord>
+  readonly #arrivals: Arrivals
+  readonly #lastsMs: number
+  readonly #maxPackets: number
+  readonly #waitMs: number
+  readonly #onError: (error: BackdoorsError) => void
+  /** The packets of this life of the server. */
+  readonly #log = randomBytes(9).toString('base64url')
+  #number = 0
+  readonly #paths = new Map<string, readonly LogPosition[]>()
+  readonly #persisted = new Set<string>()
+
+  /** Use `recoveryAdapter`. */
+  constructor(namespace: NamespaceLike, store: SessionStore<StoredRecord>, options: RecoveryAdapterOptions) {
+    super(namespace)
+    const recovery = namespace.server.opts.connectionStateRecovery
+    if (recovery === undefined) throw new BackdoorsError('INVALID_ARGUMENT', 'Set connectionStateRecovery of the Socket.IO server: without it nothing is recovered.', { field: 'connectionStateRecovery' })
+    this.#namespace = namespace
+    this.#store = store
+    this.#lastsMs = recovery.maxDisconnectionDuration
+    this.#maxPackets = options.maxPackets ?? defaultMaxPackets
+    this.#waitMs = options.waitMs ?? 0
+    this.#onError = options.onError ?? ((error) => process.emitWarning(error))
+    this.#adopt([...store.ids()])
+    store.on('adopted', this.#onAdopted)
+    // After the listener above, so that who waits finds what has been adopted.
+    this.#arrivals = new Arrivals(store as unknown as SessionStore<never>)
+  }
+
+  override close(): void {
+    this.#store.off('adopted', this.#onAdopted)
+    this.#arrivals.close()
+  }
+
+  /** Commits `socket.data` as it is. Needed only where it changes and nothing is sent to the socket after that. @throws BackdoorsError as `SessionStore.commit` */
+  save(socket: SocketLike): void {
+    this.#commitSocket(socket as KnownSocket)
+  }
+
+  override addAll(id: string, rooms: Set<string>): void {
+    void super.addAll(id, rooms)
+    this.#roomsChanged(id)
+  }
+
+  override del(id: string, room: string): void {
+    void super.del(id, room)
+    this.#roomsChanged(id)
+  }
+
+  /** The socket is gone. Where it may come back, `persistSession` was called before. */
+  override delAll(id: string): void {
+    super.delAll(id)
+    const pid = this.#namespace.sockets.get(id)?.pid
+    if (pid === undefined) return
+    this.#paths.delete(pid)
+    if (!this.#persisted.delete(pid)) this.#quietly(() => this.#store.delete(socketKey(pid)))
+  }
+
+  override persistSession({ sid, pid, rooms, data }: Omit<Session, 'missedPackets'>): void {
+    this.#persisted.add(pid)
+    this.#quietly(() => this.#store.commit(socketKey(pid), this.#stored(pid, sid, rooms, data), this.#lastsMs))
+  }
+
+  /** @returns nothing where the session is unknown, or not all that its client has missed is here */
+  override async restoreSession(pid: string, offset: string): Promise<Session> {
+    const found = await this.#arrivals.find(() => this.#restore(pid, offset), this.#waitMs)
+    // Socket.IO takes null for "none", though its types do not say so.
+    return found ?? (null as unknown as Session)
+  }
+
+  /** @throws BackdoorsError FENCED, BOX_FULL, SESSION_TOO_LARGE: nothing was sent */
+  override broadcast(packet: Packet, options: BroadcastOptions): void {
+    // As Socket.IO's own adapter: what waits for an answer cannot be answered elsewhere.
+    if (packet.type === eventType && packet.id === undefined && options.flags?.volatile === undefined) this.#keep(packet, options)
+    super.broadcast(packet, options)
+  }
+
+  #keep(packet: Packet, { rooms, except }: BroadcastOptions): void {
+    const number = this.#number + 1
+    const data = [...packet.data, offsetOf(this.#log, number)]
+    const { name: namespace } = this.#namespace
+    const key = packetId(this.#log, number)
+    this.#store.commit(key, { kind: 'packet', namespace, rooms: [...rooms], except: [...(except ?? [])], data }, this.#lastsMs)
+    try {
+      // What the head does not tell of was not sent.
+      this.#store.commit(headKey(this.#log), { kind: 'head', namespace, log: this.#log, number }, 0)
+    } catch (error) {
+      this.#quietly(() => this.#store.delete(key))
+      throw error
+    }
+    this.#number = number
+    packet.data = data
+    if (number > this.#maxPackets) this.#store.delete(packetId(this.#log, number - this.#maxPackets))
+    const [first] = rooms
+    const socket = rooms.size === 1 && first !== undefined ? this.#namespace.sockets.get(first) : undefined
+    if (socket) this.#commitSocket(socket)
+  }
+
+  #roomsChanged(id: string): void {
+    const socket = this.#namespace.sockets.get(id)
+    if (socket === undefined) return
+    // A client that would lose its rooms with this server is sent away, to come back to one that can keep them.
+    if (!this.#quietly(() => this.#commitSocket(socket))) socket.client.conn.close()
+  }
+
+  #commitSocket({ pid, id, data }: KnownSocket): void {
+    if (pid !== undefined) this.#store.commit(socketKey(pid), this.#stored(pid, id, [...(this.sids.get(id) ?? [])], data), 0)
+  }
+
+  #stored(pid: string, sid: string, rooms: readonly string[], data: unknown): StoredSocket {
+    const known = this.#paths.get(pid) ?? this.#socketOf(pid)?.path
+    const path = known ?? [[this.#log, this.#number]]
+    this.#paths.set(pid, path)
+    return { kind: 'socket', namespace: this.#namespace.name, sid, rooms, data, path }
+  }
+
+  #restore(pid: string, offset: string): Session | undefined {
+    const socket = this.#socketOf(pid)
+    const position = parseOffset(offset)
+    if (socket === undefined || position === undefined) return undefined
+    const at = socket.path.findIndex(([log, after]) => log === position[0] && position[1] >= after)
+    if (at < 0) return undefined
+    const missedPackets: unknown[][] = []
+    for (const [log, after] of [position, ...socket.path.slice(at + 1)]) {
+      const last = this.#lastOf(log)
+      if (last === undefined || after > last) return undefined
+      for (let number = after + 1; number <= last; number++) {
+        const packet = this.#store.get(packetId(log, number))
+        // It has not come over yet, or is too old: a gap would not be noticed by anybody.
+        if (packet?.kind !== 'packet') return undefined
+        if (includes(packet, socket.rooms)) missedPackets.push([...packet.data])
+      }
+    }
+    return { sid: socket.sid, pid, rooms: [...socket.rooms], data: socket.data, missedPackets }
+  }
+
+  #lastOf(log: string): number | undefined {
+    if (log === this.#log) return this.#number
+    const head = this.#store.get(headKey(log))
+    return head?.kind === 'head' ? head.number : undefined
+  }
+
+  #socketOf(pid: string): StoredSocket | undefined {
+    const found = this.#store.get(socketKey(pid))
+    return found?.kind === 'socket' && found.namespace === this.#namespace.name ? found : undefined
+  }
+
+  readonly #onAdopted = ({ ids }: { readonly ids: readonly string[] }): void => this.#adopt(ids)
+
+  /** Sockets that were connected to another life or another server: from here on their packets are in this log, too. */
+  #adopt(ids: readonly string[]): void {
+    for (const id of ids) this.#quietly(() => {
+      const record = this.#store.get(id)
+      if (record?.namespace !== this.#namespace.name) return
+      if (record.kind === 'socket') this.#store.commit(id, { ...record, path: [...record.path, [this.#log, this.#number] as const].slice(-maxLogs) }, this.#lastsMs)
+      if (record.kind === 'head') this.#store.commit(id, record, this.#lastsMs)
+    })
+  }
+
+  /** For what nobody called for, and so nobody would catch. @returns whether it was done */
+  #quietly(run: () => void): boolean {
+    try {
+      run()
+      return true
+    } catch (error) {
+      // The sockets are another server's by now.
+      if (!isBackdoorsError(error, 'FENCED', 'CLOSED')) this.#onError(asBackdoorsError(error, 'INVALID_ARGUMENT', 'The state of a socket cannot be kept'))
+      return false
+    }
+  }
+}
+
+const socketKey = (pid: string): string => `s/${pid}`
+const headKey = (log: string): string => `h/${log}`

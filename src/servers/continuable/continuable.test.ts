@@ -1,0 +1,148 @@
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createHttp2Server } from 'node:http2'
+import { createServer as createHttpsServer } from 'node:https'
+import { createServer as createTlsServer } from 'node:tls'
+import { setImmediate as turn } from 'node:timers/promises'
+import { afterEach, describe, expect, it } from 'vitest'
+import { bytesCodec } from '../codec.js'
+import { continuable, type Continuable, type ContinuableOptions } from './continuable.js'
+import { decodeRecord } from './record.js'
+import { listening, pairOfSockets, PlayedNode, Wire } from './testing/harness.js'
+
+const open: { server: Server; wire: Wire }[] = []
+const close: (() => void)[] = []
+
+afterEach(() => {
+  for (const end of close.splice(0)) end()
+  open.length = 0
+})
+
+async function machine(handler: RequestListener, options: ContinuableOptions = {}, heapBytes?: number): Promise<{ node: PlayedNode; server: Server; connections: Continuable; port: number }> {
+  const node = new PlayedNode(heapBytes)
+  const server = createServer(handler)
+  const connections = continuable(server, node, { name: 'shop', ...options })
+  const port = await listening(server)
+  close.push(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return { node, server, connections, port }
+}
+
+async function connected(port: number): Promise<Wire> {
+  const wire = new Wire()
+  await wire.connect(port)
+  close.push(() => wire.close())
+  return wire
+}
+
+const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: shop\r\n\r\n`
+const answers = (wire: Wire): string[] => [...wire.text.matchAll(/\[([^\]]*)\]/g)].map(([, path]) => path!)
+const echo: RequestListener = (request, response) => void response.end(`[${request.url}]`)
+
+describe('keep-alive requests', () => {
+  it('go on over the same connection when the machine dies between two of them', async () => {
+    const a = await machine(echo)
+    const b = await machine(echo)
+    const wire = await connected(a.port)
+    wire.send(get('/1'))
+    await wire.until(() => answers(wire).length === 1)
+    wire.kill()
+    expect(await wire.restore(a.node, b.node, 'shop')).toEqual({ name: wire.name })
+    wire.send(get('/2'))
+    await wire.until(() => answers(wire).length === 2)
+    expect(answers(wire)).toEqual(['/1', '/2'])
+    expect(b.connections.statistics).toEqual({ continued: 1, reset: {}, givenUp: {} })
+  })
+
+  it('go on over a third machine when the second one fails, too, with what waited unread in between', async () => {
+    const machines = await Promise.all(Array.from({ length: 3 }, () => machine(echo)))
+    const [a, b, c] = machines as [typeof machines[0], typeof machines[0], typeof machines[0]]
+    const wire = await connected(a.port)
+    wire.send(get('/1'))
+    await wire.until(() => answers(wire).length === 1)
+    wire.kill()
+    wire.send(get('/2').slice(0, 10))
+    expect(await wire.restore(a.node, b.node, 'shop')).toEqual({ name: wire.name })
+    wire.send(get('/2').slice(10))
+    await wire.until(() => answers(wire).length === 2)
+    wire.kill()
+    wire.unacknowledged = 5
+    wire.send(get('/3') + get('/4').slice(0, 3))
+    expect(await wire.restore(b.node, c.node, 'shop')).toEqual({ name: wire.name })
+    wire.send(get('/4').slice(3))
+    await wire.until(() => answers(wire).length === 4)
+    expect(answers(wire)).toEqual(['/1', '/2', '/3', '/4'])
+    expect(c.connections.statistics).toEqual({ continued: 1, reset: {}, givenUp: {} })
+  })
+
+  it('are reset when the second machine failed before its server had committed where its life of the connection began', async () => {
+    const [a, b, c] = [await machine(echo), await machine(echo), await machine(echo)]
+    const wire = await connected(a.port)
+    wire.send(get('/1'))
+    await wire.until(() => answers(wire).length === 1)
+    wire.kill()
+    expect(await wire.restore(a.node, c.node, 'shop', b.node.incarnation)).toEqual({ name: wire.name, reset: 'no-record' })
+    await wire.until(() => wire.ended)
+    expect(answers(wire)).toEqual(['/1'])
+    expect(c.connections.statistics.reset).toEqual({ 'no-record': 1 })
+  })
+})
+
+describe('a connection that cannot be kept', () => {
+  it('gets not a byte more when its server is fenced', async () => {
+    const a = await machine(echo)
+    const wire = await connected(a.port)
+    wire.send(get('/1'))
+    await wire.until(() => answers(wire).length === 1)
+    a.node.machine.setFence(a.node.owner.box, a.node.owner.generation)
+    wire.send(get('/2'))
+    await wire.until(() => wire.ended)
+    expect(answers(wire)).toEqual(['/1'])
+    expect(a.connections.statistics.givenUp).toEqual({ FENCED: 1 })
+  })
+
+  const upload = (bytes: number): string => `PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: ${bytes}\r\n\r\n${'x'.repeat(bytes)}`
+
+  it('is served to its end where the box is full, and reset if its machine dies', async () => {
+    const a = await machine((request, response) => void request.resume().on('end', () => response.end('[done]')), {}, 256 << 10)
+    const b = await machine(echo)
+    const others = a.node.sessions<Uint8Array>('others', { codec: bytesCodec })
+    const wire = await connected(a.port)
+    expect(() => {
+      for (let i = 0; ; i++) others.commit(String(i), new Uint8Array(20 << 10))
+    }).toThrow(expect.objectContaining({ code: 'BOX_FULL' }))
+    wire.send(upload(60 << 10))
+    await wire.until(() => answers(wire).length === 1)
+    expect(a.connections.statistics.givenUp).toEqual({ 'not-continuable': 1 })
+    wire.kill()
+    expect(await wire.restore(a.node, b.node, 'shop')).toEqual({ name: wire.name, reset: 'no-record' })
+  })
+
+  it('is reset while more input is under way than is kept, and goes on after that', async () => {
+    let arrived = 0
+    let answer = (): void => undefined
+    const handler: RequestListener = (request, response) => void request.on('data', (part: Buffer) => void (arrived += part.length)).on('end', () => (answer = () => void response.end('[done]')))
+    const a = await machine(handler, { maxInputBytes: 1000 })
+    const [b, c] = [await machine(echo), await machine(echo)]
+    const wire = await connected(a.port)
+    wire.send(upload(3000))
+    while (arrived < 3000) await turn()
+    const record = decodeRecord(a.node.records('shop').get(wire.name)!)!
+    expect(record.broken).toBe('too-large')
+    const { read } = wire
+    const [ours, theirs] = await pairOfSockets()
+    ours.on('error', () => undefined)
+    b.node.records('shop').commit(wire.name, a.node.records('shop').get(wire.name)!)
+    expect(await b.node.onlyHandler({ name: wire.name, life: a.node.incarnation.toString(16), socket: theirs, read, written: 0, unread: 0, unacknowledged: 0 })).toEqual({ name: wire.name, reset: 'too-large' })
+    await turn()
+    answer()
+    await wire.until(() => answers(wire).length === 1)
+    wire.kill()
+    expect(await wire.restore(a.node, c.node, 'shop')).toEqual({ name: wire.name })
+  })
+
+  it.each([['https', () => createHttpsServer()], ['tls', () => createTlsServer()], ['http2', () => createHttp2Server() as unknown as Server]])('is refused where its server is one of %s', (_, make) => {
+    expect(() => continuable(make() as Server, new PlayedNode())).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', details: { field: 'server' } }))
+  })
+})
