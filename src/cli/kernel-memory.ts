@@ -8,7 +8,7 @@ import type { PhysicalMemory } from '../kernel/physical-memory.js'
 import { describeError, type Output } from './output.js'
 import { Progress } from './progress.js'
 import { addRegionOptions, regionPathOf, type RegionOptions } from './region-option.js'
-import { formatBytes, formatUs } from './table.js'
+import { formatBytes, formatUs } from './quantities.js'
 
 export interface KernelMemoryOptions extends RegionOptions {
   readonly memory?: string
@@ -105,7 +105,7 @@ async function openMemory(node: string | undefined, { memory, map, ...region }: 
   if (map !== undefined) throw new BackdoorsError('INVALID_ARGUMENT', '--map belongs to --memory: the daemon knows the map of a NODE.', { field: 'map' })
   const { RelayedMemory } = await import('../fabric/relay/relayed-memory.js')
   const { PhysicalMemory } = await import('../kernel/physical-memory.js')
-  const { memorySocketPathOf } = await import('../servers/local-protocol.js')
+  const { memorySocketPathOf } = await import('../fabric/relay/relay-path.js')
   const relayed = await RelayedMemory.connect(memorySocketPathOf(await regionPathOf(region)), node as string)
   return { physical: new PhysicalMemory(relayed, relayed.map), hints: relayed.notes, close: () => relayed.close() }
 }

@@ -1,6 +1,6 @@
 /** How far long work has come, on stderr. */
 import type { Output } from './output.js'
-import { formatBytes } from './table.js'
+import { formatBytes } from './quantities.js'
 
 /** A line is printed for each so many percent where there is no terminal to print one over another. */
 const percentPerLine = 10

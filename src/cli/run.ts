@@ -35,7 +35,7 @@ export async function run(argv: readonly string[], { stdout, stderr, env }: RunO
     })
     .exitOverride()
     .addHelpText('after', `${exitCodeHelp}\n\nBACKDOORS_DEBUG=1 shows the stack of an error.`)
-  registerCommands(program, output)
+  await registerCommands(program, output, argv)
   // Each names itself in the hint, for its options are its own.
   for (const command of allCommands(program)) command.showHelpAfterError(`Try "${commandPath(command)} --help".`)
   try {

@@ -3,6 +3,7 @@
  *
  *     host FILE BEAT_US     a watched host: beats the counter at the start of FILE by a native thread
  *     server FILE BEAT_US   the same, and an HTTP server, which beats the counter at 64 for each request; it says its port
+ *     http KIND REGION      an HTTP server, `plain` or `continuable`, which keeps its connections in REGION; it says its port
  *     spin                  a busy processor
  *     sweep MIB             busy memory: writes over so much of it, again and again
  *
@@ -11,6 +12,11 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { memoryAddon } from '../../native/load.js'
+import { BoxOwner } from '../../region/box-owner.js'
+import { openRegion } from '../../region/region.js'
+import { messagePackCodec } from '../../servers/codec.js'
+import { continuable } from '../../servers/continuable/continuable.js'
+import { SessionStore } from '../../servers/session-store.js'
 
 const [part, ...args] = process.argv.slice(2)
 
@@ -37,6 +43,28 @@ function serve(words: Uint32Array): void {
   server.listen(0, '127.0.0.1', () => ready(String((server.address() as AddressInfo).port)))
 }
 
+function usage(): Buffer {
+  const { user, system } = process.cpuUsage()
+  return Buffer.from(String(user + system))
+}
+
+function serveHttp(kind: string, path: string): void {
+  const body = Buffer.from(JSON.stringify({ items: Array.from({ length: 20 }, (_, i) => ({ sku: `sku-${i}`, cents: 499 + i })) }))
+  const server = createServer((request, response) => {
+    const answer = request.url === '/cpu' ? usage() : body
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length }).end(answer)
+  })
+  if (kind === 'continuable') {
+    const owner = BoxOwner.take(openRegion(path), { name: 'bench' })
+    continuable(server, {
+      incarnation: owner.region.header.incarnation,
+      sessions: (name, options = {}) => new SessionStore(owner, name, options.codec ?? messagePackCodec(), options),
+      onRestored: () => () => undefined,
+    })
+  }
+  server.listen(0, '127.0.0.1', () => ready(String((server.address() as AddressInfo).port)))
+}
+
 /** Runs `work` for ever, in turns. */
 function keepBusy(work: () => void): void {
   const turn = (): void => {
@@ -57,6 +85,9 @@ switch (part) {
     break
   case 'server':
     serve(new Uint32Array(beat(args[0] as string, Number(args[1]))))
+    break
+  case 'http':
+    serveHttp(args[0] as string, args[1] as string)
     break
   case 'spin':
     keepBusy(() => void Math.sqrt(performance.now()))

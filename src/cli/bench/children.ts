@@ -19,7 +19,7 @@ export class BenchChild {
    * Resolves when the child does its part, with what it said of it.
    * @throws BackdoorsError PEER_UNREACHABLE where it ends first
    */
-  static async start(part: 'host' | 'server' | 'spin' | 'sweep', ...args: readonly (string | number)[]): Promise<{ child: BenchChild; said: string }> {
+  static async start(part: 'host' | 'server' | 'http' | 'spin' | 'sweep', ...args: readonly (string | number)[]): Promise<{ child: BenchChild; said: string }> {
     const spawned = spawn(process.execPath, [script, part, ...args.map(String)], { stdio: ['pipe', 'pipe', 'pipe'] })
     spawned.stdin.on('error', () => undefined)
     let errors = ''

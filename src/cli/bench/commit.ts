@@ -17,6 +17,8 @@ export interface CommitBenchOptions {
   readonly sessions?: number
   /** Where the region is made for as long as this runs. Default: the system's folder for temporary files. */
   readonly folder?: string
+  /** Called with what was timed for each row, ascending; times `scale` it is in microseconds. */
+  readonly onSamples?: (name: string, ascending: Float64Array, scale: number) => void
 }
 
 export interface CommitBenchRow {
@@ -57,7 +59,9 @@ export function benchCommit(options: CommitBenchOptions = {}): CommitBenchRow[] 
     const owner = BoxOwner.take(region, { name: 'bench' })
     const measure = (name: string, run: (i: number) => void, runsPerSample = 1, count = samples): CommitBenchRow => {
       time(run, warmUp)
-      const { p50, p99, p999 } = distributionOf(sorted(time(run, count)), usPerMs / runsPerSample)
+      const ascending = sorted(time(run, count))
+      options.onSamples?.(name, ascending, usPerMs / runsPerSample)
+      const { p50, p99, p999 } = distributionOf(ascending, usPerMs / runsPerSample)
       return { name, unit: 'µs', samples: count, p50, p99, p999 }
     }
     const commits = payloadSizes.map((bytes) => measure(`commit-${bytes}B`, committing(owner, sessions, bytes)))

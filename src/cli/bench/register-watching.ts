@@ -1,4 +1,4 @@
-/** `backdoors bench detect`, `false-suspicions`, `scale`, `intrusion` and `recover`: their options. */
+/** `backdoors bench detect`, `false-suspicions`, `scale`, `intrusion`, `extract` and `continuable`: their options. */
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { Output } from '../output.js'
 import type { DetectResult } from './detect.js'
@@ -10,7 +10,8 @@ export function registerWatching(bench: Command, output: Output): void {
   registerFalseSuspicions(bench, output)
   registerScale(bench, output)
   registerIntrusion(bench, output)
-  registerRecover(bench, output)
+  registerExtract(bench, output)
+  registerContinuable(bench, output)
 }
 
 const seeDocs = (example: string, text: string): string => `\nExamples:\n  ${example}\n  ${example} --json --history bench.ndjson\n\n${text}\nGoals stand beside the figures; a machine that does other work as well misses them. docs/benchmarks.md says more.`
@@ -101,17 +102,33 @@ function registerIntrusion(bench: Command, output: Output): void {
     })
 }
 
-function registerRecover(bench: Command, output: Output): void {
-  command(bench, 'recover', 'how fast sessions are extracted and adopted', seeDocs('backdoors bench recover', 'Sessions are read out of a region and checked, beside a plain copy of as many bytes; and committed into another region.'))
+function registerExtract(bench: Command, output: Output): void {
+  command(bench, 'extract', 'how fast sessions are extracted and adopted', seeDocs('backdoors bench extract', 'Sessions are read out of a region and checked, beside a plain copy of as many bytes; and committed into another region.'))
     .option('--sessions <count>', 'to extract', parseCount, 10_000)
     .option('--bytes <count>', 'of each of them', parseCount, 4096)
     .option('--adopted <count>', 'sessions to adopt', parseCount, 100_000)
     .option('--adopted-bytes <count>', 'of each of those', parseCount, 256)
     .option('--runs <count>', 'of each', parseCount, 10)
-    .action(async ({ sessions, bytes, adopted, adoptedBytes, runs, ...options }: ReportOptions & Record<'sessions' | 'bytes' | 'adopted' | 'adoptedBytes' | 'runs', number>) => {
-      const { benchRecover } = await import('./recover.js')
-      const { recoverReport } = await import('./watch-reports.js')
-      await print(output, recoverReport(await benchRecover({ sessions, sessionBytes: bytes, adopted, adoptedBytes, runs }, (text) => output.note(text))), options)
+    .option('--plot <file>', 'draw the rates of extraction and memcpy as an SVG picture (needs the package vega)')
+    .action(async ({ sessions, bytes, adopted, adoptedBytes, runs, plot, ...options }: ReportOptions & { plot?: string } & Record<'sessions' | 'bytes' | 'adopted' | 'adoptedBytes' | 'runs', number>) => {
+      const { benchExtract } = await import('./extract.js')
+      const { extractReport } = await import('./watch-reports.js')
+      const found = await benchExtract({ sessions, sessionBytes: bytes, adopted, adoptedBytes, runs }, (text) => output.note(text))
+      await print(output, extractReport(found), options)
+      if (plot === undefined) return
+      const { plotToFile } = await import('./plot.js')
+      const series = Object.entries(found.curves).map(([name, ascending]) => ({ panel: `${sessions} × ${bytes} B`, name, ascending, scale: 1 }))
+      await plotToFile(plot, { title: 'How fast sessions are extracted', axis: 'MB/s', series })
+    })
+}
+
+function registerContinuable(bench: Command, output: Output): void {
+  command(bench, 'continuable', 'whether an HTTP server is slower because its connections are continuable', seeDocs('backdoors bench continuable --pairs 30', 'Pairs of runs, one of a continuable server and one of the same without, in a random order; the intervals are of the mean ratio.\nOn a busy machine, believe the processor time of the server rather than the throughput.'))
+    .option('--pairs <count>', 'of runs', parseCount, 20)
+    .option('--requests <count>', 'of each run', parseCount, 20_000)
+    .action(async ({ pairs, requests, ...options }: ReportOptions & { pairs: number; requests: number }) => {
+      const { benchContinuable, continuableReport } = await import('./continuable.js')
+      await print(output, continuableReport(await benchContinuable({ pairs, requests }, (text) => output.note(text))), options)
     })
 }
 

@@ -1,23 +1,17 @@
 /**
  * What one would use instead, measured in the same run as `bench commit`: a Map of bytes, the MemoryStore of express-session, and
- * Redis. A Map and a MemoryStore go with their process; Redis outlives it, a round trip for each commit. The Redis server is
- * started for this, on a unix socket, as it does not keep what it is told on disk.
+ * Redis. A Map and a MemoryStore go with their process; Redis outlives it, a round trip for each commit. It is
+ * spoken to on a unix socket.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { asBackdoorsError, BackdoorsError } from '../../errors.js'
 import { messagePackCodec } from '../../servers/codec.js'
 import { cart, type Cart, type CommitBenchRow } from './commit.js'
+import { loadRival, withRedisServer } from './redis-server.js'
 import { distributionOf, sorted } from './statistics.js'
 
 const bytesOfOne = 1024
 /** Commits in one pipeline of Redis. */
 const pipelined = 100
 const usPerMs = 1000
-const startTimeoutMs = 10_000
 
 type Redis = InstanceType<(typeof import('ioredis'))['Redis']>
 
@@ -71,19 +65,15 @@ async function measure(name: string, samples: number, run: (i: number) => void |
 
 /** `set` of express-session's MemoryStore, which keeps a session as JSON. */
 async function memoryStore(): Promise<(id: string) => Promise<void>> {
-  const { default: session } = await load(() => import('express-session'), 'express-session')
+  const { default: session } = await loadRival(() => import('express-session'), 'express-session')
   const store = new session.MemoryStore()
   const value = { ...cart, cookie: new session.Cookie() }
   return (id) => new Promise((resolve) => store.set(id, value, () => resolve()))
 }
 
 async function withRedis<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
-  const { Redis } = await load(() => import('ioredis'), 'ioredis')
-  const folder = mkdtempSync(join(tmpdir(), 'backdoors-redis-'))
-  const path = join(folder, 'socket')
-  const server = spawn('redis-server', ['--port', '0', '--unixsocket', path, '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
-  try {
-    await untilReady(server)
+  const { Redis } = await loadRival(() => import('ioredis'), 'ioredis')
+  return await withRedisServer(async ({ path }) => {
     const redis = new Redis({ path, lazyConnect: true, retryStrategy: () => null })
     await redis.connect()
     try {
@@ -91,36 +81,5 @@ async function withRedis<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
     } finally {
       redis.disconnect()
     }
-  } finally {
-    await end(server)
-    rmSync(folder, { recursive: true, force: true })
-  }
-}
-
-async function untilReady(server: ChildProcess): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new BackdoorsError('TIMEOUT', `redis-server was not ready within ${startTimeoutMs} ms.`)), startTimeoutMs)
-    const settle = (how: () => void): void => {
-      clearTimeout(timer)
-      how()
-    }
-    server.once('error', (error) => settle(() => reject(asBackdoorsError(error, 'INVALID_ARGUMENT', 'The comparison needs redis-server (Debian: apt-get install redis-server)'))))
-    server.once('exit', (code) => settle(() => reject(new BackdoorsError('SYSTEM_CALL_FAILED', `redis-server ended with ${code}.`))))
-    server.stdout?.on('data', (chunk: Buffer) => chunk.includes('eady to accept connections') && settle(resolve))
   })
-}
-
-async function end(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.pid === undefined) return
-  const exited = once(server, 'exit')
-  server.kill()
-  await exited
-}
-
-async function load<T>(module: () => Promise<T>, name: string): Promise<T> {
-  try {
-    return await module()
-  } catch (error) {
-    throw asBackdoorsError(error, 'INVALID_ARGUMENT', `The comparison needs the package ${name} (npm install ${name})`)
-  }
 }

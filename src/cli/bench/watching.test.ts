@@ -74,14 +74,21 @@ describe('the benchmarks', () => {
     expect(intrusion).toMatchObject({ pairs: 2, unwatched: figures, watched: figures, throughputChangePercent: { mean: expect.any(Number) as number, low: expect.any(Number) as number, high: expect.any(Number) as number } })
   })
 
-  it('recover: extracts, copies and adopts', async () => {
-    const argv = ['bench', 'recover', '--sessions', '50', '--bytes', '300', '--adopted', '60', '--adopted-bytes', '40', '--runs', '3']
-    const { recover } = jsonOf(await runCli([...argv, '--json'])) as { recover: object }
-    expect(recover).toMatchObject({ sessions: 50, adopted: 60, extractMBps: ofSamples(3), memcpyMBps: ofSamples(3), newMemcpyMBps: ofSamples(3), ofMemcpy: ofSamples(3), adoptMs: ofSamples(3) })
+  it('continuable: loads a server with connections that outlive their machine, and one without', async () => {
+    const { continuable } = await bench('continuable', '--pairs', '2', '--requests', '64')
+    const figures = { requestsPerSecond: ofSamples(2), cpuUs: ofSamples(2) }
+    const interval = { mean: expect.any(Number) as number, low: expect.any(Number) as number, high: expect.any(Number) as number }
+    expect(continuable).toMatchObject({ pairs: 2, requests: 64, connections: 16, plain: figures, continuable: figures, throughputRatio: interval, cpuRatio: interval })
+  })
+
+  it('extract: extracts, copies and adopts', async () => {
+    const argv = ['bench', 'extract', '--sessions', '50', '--bytes', '300', '--adopted', '60', '--adopted-bytes', '40', '--runs', '3']
+    const { extract } = jsonOf(await runCli([...argv, '--json'])) as { extract: object }
+    expect(extract).toMatchObject({ sessions: 50, adopted: 60, extractMBps: ofSamples(3), firstExtractMBps: ofSamples(3), memcpyMBps: ofSamples(3), newMemcpyMBps: ofSamples(3), ofMemcpy: ofSamples(3), adoptMs: ofSamples(3) })
     expect((await runCli(argv)).stdout).toMatch(/extraction, 50 × 300 B.*\n.*memcpy/)
   })
 
-  it.each([['detect --trials 0'], ['scale --peers 4,x'], ['false-suspicions --interval-us -1'], ['recover --runs 1.5']])('refuse %s', async (argv) => {
+  it.each([['detect --trials 0'], ['scale --peers 4,x'], ['false-suspicions --interval-us -1'], ['extract --runs 1.5']])('refuse %s', async (argv) => {
     expect((await runCli(`bench ${argv}`)).exitCode).toBe(2)
   })
 })

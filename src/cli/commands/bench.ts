@@ -2,6 +2,8 @@
 import { InvalidArgumentError, type Command } from 'commander'
 import { existsSync } from 'node:fs'
 import { registerReadLatency } from '../bench/register.js'
+import type { PlottedSeries } from '../bench/plot.js'
+import { registerSessionStore } from '../bench/register-session-store.js'
 import { registerWatching } from '../bench/register-watching.js'
 import type { Output } from '../output.js'
 import { table } from '../table.js'
@@ -21,6 +23,7 @@ export function registerBench(program: Command, output: Output): void {
   registerReadLatency(bench, output)
   registerCommit(bench, output)
   registerWatching(bench, output)
+  registerSessionStore(bench, output)
 }
 
 function registerCommit(bench: Command, output: Output): void {
@@ -30,16 +33,19 @@ function registerCommit(bench: Command, output: Output): void {
     .option('--samples <count>', 'samples of each row', parseCount, 200_000)
     .option('--compare', 'beside it what one would use instead: a Map, express-session\'s MemoryStore, Redis')
     .option('--history <file>', 'append the rows to this file as JSON lines')
+    .option('--plot <file>', 'draw the distributions of commits and beats as an SVG picture (needs the package vega)')
     .option('--json', 'one JSON object on stdout')
     .addHelpText('after', commitExamples)
-    .action(async ({ samples, compare, history, json }: { samples: number; compare?: boolean; history?: string; json?: boolean }) => {
+    .action(async ({ samples, compare, history, plot, json }: { samples: number; compare?: boolean; history?: string; plot?: string; json?: boolean }) => {
       const { benchCommit } = await import('../bench/commit.js')
       const { appendHistory, circumstancesOf } = await import('../bench/history.js')
       // Where regions stand: a file on a disk would be written back to it now and then.
-      const own = benchCommit({ samples, ...(existsSync('/dev/shm') ? { folder: '/dev/shm' } : {}) })
+      const series: PlottedSeries[] = []
+      const own = benchCommit({ samples, onSamples: (name, ascending, scale) => void series.push({ panel: name === 'beat' ? 'beats' : 'commits', name, ascending, scale }), ...(existsSync('/dev/shm') ? { folder: '/dev/shm' } : {}) })
       const rows = compare ? [...own, ...(await (await import('../bench/rivals.js')).benchRivals({ samples, sessions: 1000 }))] : own
       const circumstances = circumstancesOf('shm')
       if (history !== undefined) appendHistory(history, rows.map(({ p999, ...row }) => ({ ...row, 'p99.9': p999, ...circumstances })))
+      if (plot !== undefined) await (await import('../bench/plot.js')).plotToFile(plot, { title: 'Commits and beats', axis: 'µs', series })
       if (json) output.json({ rows, ...circumstances })
       else output.line(table(['', 'unit', 'samples', 'p50', 'p99', 'p99.9'], rows.map((row) => [row.name, row.unit, row.samples, ...[row.p50, row.p99, row.p999].map(figure)])))
     })

@@ -68,6 +68,7 @@ function reportEvents(daemon: Daemon, emit: (event: string, fields: object, atMs
   daemon.on('fencedUnreachable', (peer, opinions, error) => emit('fencedUnreachable', { peer, opinions, ...(error === undefined ? {} : { error: describeError(error) }) }))
   daemon.on('step', (peer, target, step, atMs) => emit('step', { peer, target, step }, atMs))
   daemon.on('recovered', (report) => emit('recovered', report))
+  daemon.on('connections', (report) => emit('connections', report))
   daemon.on('failed', (peer, target, error) => emit('failed', { peer, target, error: describeError(error) }))
   daemon.on('taken', (server, count) => emit('taken', { server, count }))
   daemon.on('members', (members) => emit('members', { members }))

@@ -6,7 +6,7 @@ import type { ProcessCoreResult } from '../../kernel/exports/process-core.js'
 import type { VmcoreResult } from '../../kernel/exports/vmcore.js'
 import { addKernelOptions, costLine, faultsOf, kernelHelp, nodeOf, pidOf, warn, withKernel, type Cost, type KernelMemoryOptions, type OpenKernel } from '../kernel-memory.js'
 import type { Output } from '../output.js'
-import { formatBytes } from '../table.js'
+import { formatBytes } from '../quantities.js'
 
 const secrets = 'The file holds whatever secrets the memory held; nobody else may read it (mode 0600). Until it is whole it is called FILE.part.'
 

@@ -7,7 +7,7 @@ import type { ReadableMemory } from '../../fabric/remote-memory.js'
 import { RelayServer } from '../../fabric/relay/relay-server.js'
 import { BackdoorsError } from '../../errors.js'
 import { consoleLog, panickedHost, reported } from '../../kernel/testing/panicked-host.js'
-import { memorySocketPathOf } from '../../servers/local-protocol.js'
+import { memorySocketPathOf } from '../../fabric/relay/relay-path.js'
 import { RecordedFiles } from '../testing/recorded-files.js'
 import { jsonOf, runCli } from '../testing/run-cli.js'
 

@@ -4,7 +4,8 @@ import type { ListedSensor } from '../../daemon/status.js'
 import { askDaemon } from '../ask-daemon.js'
 import type { Output } from '../output.js'
 import { addRegionOptions, regionPathOf, type RegionOptions } from '../region-option.js'
-import { formatUs, table } from '../table.js'
+import { formatUs } from '../quantities.js'
+import { table } from '../table.js'
 
 const examples = `
 Examples:

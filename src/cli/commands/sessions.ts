@@ -4,7 +4,8 @@ import type { ListedSession, SessionList } from '../../daemon/status.js'
 import { askDaemon } from '../ask-daemon.js'
 import type { Output } from '../output.js'
 import { addRegionOptions, regionPathOf, type RegionOptions } from '../region-option.js'
-import { formatBytes, formatUs, table } from '../table.js'
+import { formatBytes, formatUs } from '../quantities.js'
+import { table } from '../table.js'
 
 const examples = `
 Examples:

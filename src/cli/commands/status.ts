@@ -6,7 +6,8 @@ import { exitCodes } from '../exit-codes.js'
 import type { Output } from '../output.js'
 import { printable } from '../inspect/text.js'
 import { addRegionOptions, regionPathOf, type RegionOptions } from '../region-option.js'
-import { formatUs, table } from '../table.js'
+import { formatUs } from '../quantities.js'
+import { table } from '../table.js'
 
 const examples = `
 Examples:

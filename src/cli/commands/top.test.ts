@@ -32,7 +32,7 @@ describe('top --once', () => {
     const { exitCode, stdout } = await runCli(['top', '--once', '--region', region('a')])
     expect(exitCode).toBe(0)
     expect(stdout).toMatch(/^node a of cluster default, over shm\npeers alive 1 of 1/)
-    expect(stdout).toMatch(/✓ b +alive +rtt [\d.]+ \S+ · \d+ rounds, 0 failed/)
+    expect(stdout).toMatch(/✓ b +alive +rtt p50 [\d.]+ \S+, p99 [\d.]+ \S+ · \d+ rounds, 0 failed/)
     expect(stdout).toMatch(/machine os +█ moves/)
     expect(stdout).not.toContain('\x1b')
   })

@@ -51,6 +51,16 @@ export class Child {
     if (!this.#gone) this.#process.kill(signal)
   }
 
+  /** One line for its standard input. */
+  tell(line: string): void {
+    this.#process.stdin?.write(`${line}\n`)
+  }
+
+  /** Nothing more will come on its standard input: who ends with it, ends. */
+  endInput(): void {
+    this.#process.stdin?.end()
+  }
+
   /** Its end where it should still run, as an error with what it wrote to stderr. */
   failure(code: number | null): BackdoorsError {
     return new BackdoorsError('DAEMON_UNAVAILABLE', `The ${this.name} of the demo ended (${code === null ? 'by a signal' : `exit code ${code}`}): ${this.#errors.trim() || 'it said nothing'}`)

@@ -4,26 +4,30 @@ import { join } from 'node:path'
 import type { DaemonConfigInput } from '../../daemon/config.js'
 import type { Canary } from '../../safeguards.js'
 import type { ServerAddress } from './connection.js'
-import { DemoNode, loopback, type NodeEvents } from './demo-node.js'
+import { DemoNode, loopback, type NodeEvents, type ServerProgram } from './demo-node.js'
 
 export interface ClusterOptions {
   readonly nodes: number
   /** All sessions of the cluster; each box is made to hold them all. */
   readonly sessions: number
   readonly canary: Canary | undefined
+  /** What the nodes' servers are. Default: the demo's example server. */
+  readonly server?: ServerProgram
+  /** Room for both versions of a session, in bytes. Default 2048. */
+  readonly bytesPerSession?: number
   readonly onEvent: NodeEvents
 }
 
 const sharedMemory = '/dev/shm'
-/** Room for both versions of a session, in bytes, and for the node's first ones. */
-const bytesPerSession = 2048
+const usualBytesPerSession = 2048
+/** For a node's first sessions. */
 const spareBytes = 1 << 20
 
 export class Cluster {
   readonly nodes: readonly DemoNode[]
   readonly #folder: string
 
-  constructor({ nodes, sessions, canary, onEvent }: ClusterOptions) {
+  constructor({ nodes, sessions, canary, server, bytesPerSession = usualBytesPerSession, onEvent }: ClusterOptions) {
     this.#folder = mkdtempSync(join(sharedMemory, 'backdoors-demo-'))
     const names = Array.from({ length: nodes }, (_, i) => String.fromCharCode('a'.charCodeAt(0) + i))
     this.nodes = names.map((name) => {
@@ -35,7 +39,7 @@ export class Cluster {
         log: 'error',
         ...(canary ? { canary } : {}),
       }
-      return new DemoNode({ name, folder: this.#folder, config, canary, onEvent })
+      return new DemoNode({ name, folder: this.#folder, config, canary, onEvent, ...(server ? { server } : {}) })
     })
   }
 

@@ -13,18 +13,27 @@ import type { ServerArguments } from './server.js'
 
 export type NodeEvents = (node: string, process: 'daemon' | 'server', event: ChildEvent) => void
 
+/** How a server is started: a script that takes one argument, says `serving` with its port, and ends with its standard input. */
+export interface ServerProgram {
+  readonly script: string
+  /** What its one argument is, as JSON, made of what every server is given. */
+  readonly argument: (given: ServerArguments) => object
+}
+
 export interface DemoNodeOptions {
   readonly name: string
   readonly folder: string
   readonly config: DaemonConfigInput
   readonly canary: Canary | undefined
+  /** Default: the demo's example server. */
+  readonly server?: ServerProgram
   readonly onEvent: NodeEvents
 }
 
 export const loopback = '127.0.0.1'
 
 const mainScript = fileURLToPath(new URL('../main.js', import.meta.url))
-const serverScript = fileURLToPath(new URL('./server.js', import.meta.url))
+const exampleServer: ServerProgram = { script: fileURLToPath(new URL('./server.js', import.meta.url)), argument: (given) => given }
 
 /** A fenced process of a healthy node is started again after so long, in milliseconds, and so often at most. */
 const restartAfterMs = 200
@@ -68,9 +77,9 @@ export class DemoNode {
 
   /** @param deadlineMs of its sensor; after each time that it was taken for dead, it is given twice as long */
   async startServer(deadlineMs: number): Promise<void> {
-    const { canary } = this.#options
+    const { canary, server = exampleServer } = this.#options
     const args: ServerArguments = { node: this.name, region: this.region, host: loopback, port: this.#port, deadlineMs, endWithInput: true, ...(canary ? { canary } : {}) }
-    await this.#start('server', serverScript, [JSON.stringify(args)], 'serving', () => this.startServer(Math.min(2 * deadlineMs, longestDeadlineMs)))
+    await this.#start('server', server.script, [JSON.stringify(server.argument(args))], 'serving', () => this.startServer(Math.min(2 * deadlineMs, longestDeadlineMs)))
   }
 
   /** Ends or freezes the whole node, as a machine ends or freezes; when it returns, its processes do nothing more. */
@@ -79,6 +88,11 @@ export class DemoNode {
     const { daemon, server } = this.#processes
     for (const child of [daemon, server]) child?.signal(failure === 'kill' ? 'SIGKILL' : 'SIGSTOP')
     for (const child of [daemon, server]) if (child?.pid !== undefined) waitUntilStopped(child.pid)
+  }
+
+  /** One line for its server's standard input. */
+  tellServer(line: string): void {
+    this.#processes.server?.tell(line)
   }
 
   wake(): void {

@@ -51,8 +51,9 @@ export class Observer {
     return this.#movements
   }
 
-  /** From now on this is the node that matters. */
+  /** From now on this is the node that matters; what was observed of another is forgotten. */
   fail(node: string, atMs: number): void {
+    this.#observations = {}
     this.#failed = { node, atMs }
   }
 

@@ -5,10 +5,12 @@ import { BackdoorsError } from '../../errors.js'
 import { Random } from '../../fabric/mock/random.js'
 import { monotonicMs } from '../../native/clock.js'
 import { audit } from './audit.js'
+import { cameToBe } from './came-to-be.js'
 import { Cluster } from './cluster.js'
 import type { DemoNode } from './demo-node.js'
 import { Fleet } from './fleet.js'
 import { HalfWriter } from './half-written.js'
+import { interruptionOf } from './interruption.js'
 import type { Recovery } from './ledger.js'
 import { Observer } from './observer.js'
 import type { DemoOptions } from './options.js'
@@ -50,7 +52,7 @@ export async function runDemo(options: DemoOptions, { text, env }: DemoIo): Prom
   const observer = new Observer(timeline)
   const { nodes, sessions, canary } = options
   // Before there is anything that could be left behind.
-  const interruption = interrupted()
+  const interruption = interruptionOf('demo', overallMs)
   let cluster: Cluster
   try {
     cluster = new Cluster({ nodes, sessions, canary, onEvent: (...event) => observer.onEvent(...event) })
@@ -182,31 +184,7 @@ class Demo {
   }
 
   /** @returns whether it came to be within the limit */
-  async #until(condition: () => boolean, limitMs: number): Promise<boolean> {
-    const deadlineMs = monotonicMs() + limitMs
-    while (!condition()) {
-      if (this.#closed || monotonicMs() > deadlineMs) return false
-      await sleep(5)
-    }
-    return true
-  }
-}
-
-/** Ctrl-C and its like, or the time being up, end the demo in order. */
-function interrupted(): { readonly happened: Promise<never>; forget(): void } {
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  let reject: (error: Error) => void = () => undefined
-  const happened = new Promise<never>((_, rejectPromise) => {
-    reject = rejectPromise
-  })
-  const onSignal = (signal: NodeJS.Signals): void => reject(new Error(`The demo was ended by ${signal}.`))
-  const timer = setTimeout(() => reject(new BackdoorsError('TIMEOUT', `The demo has not ended within ${overallMs / 1000} s.`)), overallMs)
-  for (const signal of signals) process.once(signal, onSignal)
-  return {
-    happened,
-    forget: () => {
-      clearTimeout(timer)
-      for (const signal of signals) process.removeListener(signal, onSignal)
-    },
+  #until(condition: () => boolean, limitMs: number): Promise<boolean> {
+    return cameToBe(condition, limitMs, () => this.#closed)
   }
 }

@@ -55,10 +55,15 @@ export class Timeline {
     this.say(atMs, 'demo', this.#style('yellow', what))
   }
 
-  /** Writes what is held still. Idempotent. */
+  /** Writes what is held still. */
+  flush(): void {
+    this.#flush(Infinity)
+  }
+
+  /** Writes what is held still, and ends. Idempotent. */
   close(): void {
     clearInterval(this.#timer)
-    this.#flush(Infinity)
+    this.flush()
   }
 
   #flush(untilMs: number): void {

@@ -1,7 +1,7 @@
 /** Does the fencing device answer? Better asked now than when a node is to be fenced. */
 import type { DaemonConfig } from '../../daemon/config.js'
-import { callAgent } from '../../daemon/fence-agent.js'
-import { isAgentFence } from '../../daemon/fence-config.js'
+import { callAgent } from '../../daemon/fencing/fence-agent.js'
+import { isAgentFence } from '../../daemon/fencing/fence-config.js'
 import type { Finding } from './finding.js'
 
 /** Exit status of `monitor` where the device answers, and its one outlet is off. */

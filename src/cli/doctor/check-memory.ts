@@ -1,6 +1,6 @@
 /** Room for the region, and the right to keep it in memory. */
 import { dirname } from 'node:path'
-import { formatBytes } from '../table.js'
+import { formatBytes } from '../quantities.js'
 import { badOnVerbs, type Finding, type Purpose } from './finding.js'
 import { hasCapability, softLimit } from './limits.js'
 import type { Machine } from './machine.js'

@@ -51,6 +51,20 @@ describe('a frame', () => {
     ])
   })
 
+  it('shows what is measured of a machine and its servers beside the limits, and percentiles of round trips', () => {
+    const gauges = [
+      { sensor: 'mem-used-bytes', value: 3 * 2 ** 30, limit: 24e9 }, { sensor: 'open-files', value: 1721, limit: 2_219_559.3 }, { sensor: 'cpu-stall-pct', value: 98.97, limit: 90 },
+      { sensor: 'load-1min-tasks', value: 0, limit: 8 }, { server: 'shop', sensor: 'loop-delay-ms', value: 1.25, limit: 25 },
+    ]
+    const lines = render(statusOf([peerOf('b', { gauges, roundTripUs: { p50: 2.048, p99: 6.144 } })]), { width: 140, height: 30 }).split('\n')
+    expect(lines[3]).toMatch(/rtt p50 2 µs, p99 6 µs · 1234 rounds/)
+    expect(lines.slice(6, 9).map((line) => line.replaceAll(/ {2,}/g, '  '))).toEqual([
+      '  machine  mem-used-bytes 3 GiB of 22.4 GiB  open-files 1720 of 2220000  ! cpu-stall-pct 99% of 90%',
+      '  load-1min-tasks 0 of 8',
+      '  shop  loop-delay-ms 1.25 of 25',
+    ])
+  })
+
   it('says where nobody is watched, nobody is connected, a server is gone, this node is fenced', () => {
     expect(render(statusOf([]))).toContain('watches nobody')
     expect(render(statusOf([{ peer: 'b', connected: false, verdict: 'alive', seen: 'nothing yet' }]))).toMatch(/\? b +not connected/)

@@ -1,9 +1,9 @@
 /** One frame of `backdoors top`. Pure: what the daemon said, and the size of the terminal, become text. */
 import type { Incident } from '../../daemon/incidents.js'
-import type { DaemonStatus, PeerStatus } from '../../daemon/status.js'
+import type { DaemonStatus, Gauge, PeerStatus } from '../../daemon/status.js'
 import type { ObservedBox, ObservedSensor } from '../../monitor/verdict.js'
 import { printable } from '../inspect/text.js'
-import { formatUs } from '../table.js'
+import { formatUs } from '../quantities.js'
 import type { Beats, Pulses } from './pulses.js'
 
 export interface FrameSize {
@@ -59,16 +59,39 @@ function wordOn({ connected, verdict, servers = [] }: PeerStatus): string {
 const wordTones: Readonly<Record<string, Tone>> = { alive: 'good', left: 'soft', 'not connected': 'soft', 'server failed': 'warn', 'daemon-stalled': 'warn', 'daemon-lost': 'warn', 'link-cut': 'warn' }
 
 function linesOfPeer(peer: PeerStatus, pulses: Pulses): Line[] {
-  const { peer: name, seen, osSensor, servers = [], meanRoundTripUs, rounds, failedRounds, maxLatenessUs } = peer
+  const { peer: name, seen, osSensor, servers = [], gauges = [], meanRoundTripUs, roundTripUs, rounds, failedRounds, maxLatenessUs } = peer
   const word = wordOn(peer)
   const tone = wordTones[word] ?? 'bad'
   const mark = { good: '✓', soft: '?', warn: '!' }[tone as string] ?? '✕'
-  const figures = rounds === undefined ? '' : `  rtt ${formatUs(meanRoundTripUs ?? 0)} · ${rounds} rounds, ${failedRounds ?? 0} failed · late ≤ ${formatUs(maxLatenessUs ?? 0)}`
+  const figures = rounds === undefined ? '' : `  rtt ${roundTripUs ? `p50 ${formatUs(roundTripUs.p50)}, p99 ${formatUs(roundTripUs.p99)}` : formatUs(meanRoundTripUs ?? 0)} · ${rounds} rounds, ${failedRounds ?? 0} failed · late ≤ ${formatUs(maxLatenessUs ?? 0)}`
   const lines: Line[] = [[piece(`${mark} ${name.padEnd(12)} ${word.padEnd(14)}`, tone), piece(figures, 'soft')]]
   if (tone !== 'good') lines.push([piece(`    ${seen}`, tone === 'soft' ? 'soft' : 'plain')])
   if (osSensor) lines.push(lineOfSensor(peer, undefined, osSensor, pulses))
   for (const server of servers) for (const sensor of server.sensors) lines.push(lineOfSensor(peer, server, sensor, pulses))
+  for (const owner of new Set(gauges.map(({ server }) => server))) lines.push(...linesOfGauges(owner, gauges.filter(({ server }) => server === owner)))
   return lines
+}
+
+const gaugesPerLine = 3
+
+/** What is measured of the machine or of one server, each beside its limit; ! where it is past that. */
+function linesOfGauges(owner: string | undefined, gauges: readonly Gauge[]): Line[] {
+  const lines: Line[] = []
+  for (let first = 0; first < gauges.length; first += gaugesPerLine) {
+    const shown = gauges.slice(first, first + gaugesPerLine).map(({ sensor, value, limit }) => {
+      const isPast = value > limit
+      return piece(fit(`${isPast ? '! ' : ''}${sensor} ${amount(sensor, value)} of ${amount(sensor, limit)}`, 38), isPast ? 'warn' : 'soft')
+    })
+    lines.push([piece(`    ${fit(first === 0 ? (owner ?? 'machine') : '', 14)} `), ...shown])
+  }
+  return lines
+}
+
+/** Three digits that count; of bytes, in the greatest unit that fits. A sensor's name ends in its unit. */
+function amount(sensor: string, value: number): string {
+  const unit = sensor.endsWith('-bytes') && value > 0 ? Math.min(4, Math.floor(Math.log2(value) / 10)) : 0
+  const shown = String(Number((value / 1024 ** unit).toPrecision(3)))
+  return sensor.endsWith('-bytes') ? `${shown} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit] ?? ''}` : sensor.endsWith('-pct') ? `${shown}%` : shown
 }
 
 function lineOfSensor({ peer }: PeerStatus, server: ObservedBox | undefined, sensor: ObservedSensor, pulses: Pulses): Line {
