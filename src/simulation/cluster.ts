@@ -2,13 +2,14 @@
 import { Simulation } from '../fabric/mock/simulation.js'
 import type { Random } from '../fabric/mock/random.js'
 import type { BoxVerdict, NodeVerdict } from '../monitor/verdict.js'
-import { decodeClaim, type RecoveryStep } from '../region/control.js'
+import { decodeClaim, isBefore, type RecoveryStep } from '../region/control.js'
 import type { RecoveryTarget } from '../recovery/recover.js'
 import { Client } from './client.js'
 import { nameOf, type Daemon } from './daemon.js'
 import { EvidenceCheck } from './evidence.js'
 import { Faults } from './faults.js'
 import { Host } from './host.js'
+import { claimKey, keepersOf } from './keepers.js'
 import { Ledger } from './ledger.js'
 import { Network } from './network.js'
 import { RegionLife } from './region-life.js'
@@ -24,8 +25,6 @@ export interface Recoverer {
   readonly daemon: Daemon
   readonly life: RegionLife
 }
-
-export const claimKey = (life: RegionLife, box: number | 'node'): string => `${life.header.incarnation}/${box}`
 
 export class Cluster {
   readonly simulation: Simulation
@@ -133,17 +132,17 @@ export class Cluster {
   #claimed(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
     const each = target.kind === 'node' ? 'node' : target.box
     const key = claimKey(life, each)
-    // One that is started anew finds its own claim, and may find that all was done by then.
-    const isOver = decodeClaim(life.words.claim(each))?.step === 'announced' && this.recoverers.has(key)
-    if (isOver) return
+    // One that is started anew finds the claim of its earlier life, which may have come to its end.
+    const claim = decodeClaim(life.words.claim(each))
+    if (claim !== undefined && !isBefore(claim.step, 'adopted')) return
     this.recoverers.set(key, { daemon, life: daemon.life })
   }
 
-  /** What was the failed node's is the recoverer's from now on. */
+  /** What was the failed node's, or had been adopted by it, is the recoverer's from now on. */
   #announced(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {
     this.recoveries++
     for (const truth of this.ledger.sessions.values()) {
-      const isMeant = truth.home === life && (target.kind === 'node' || target.box === truth.box)
+      const isMeant = keepersOf(this.recoverers, truth.home, truth.box).some((keeper) => keeper.life === life && (target.kind === 'node' || target.box === keeper.box))
       const payload = isMeant ? daemon.payloadOf(truth.id) : undefined
       const value = payload && valueOf(truth.id, payload)
       if (value !== undefined) this.ledger.movedTo(truth.id, value, { life: daemon.life, box: 0 })

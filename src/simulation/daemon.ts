@@ -3,20 +3,21 @@ import { pino } from 'pino'
 import { isBackdoorsError } from '../errors.js'
 import { quiet, type Simulation } from '../fabric/mock/simulation.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
-import { watchedBy } from '../monitor/watch-plan.js'
 import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
 import { decodeClaim, type RecoveryStep } from '../region/control.js'
 import type { Region } from '../region/region.js'
 import type { SessionVersion } from '../region/session-record.js'
 import { safeguardsWithout, type Canary } from '../safeguards.js'
-import { AdoptionNotes, type AdoptionNote } from '../recovery/adoption-notes.js'
+import { AdoptionNotes } from '../recovery/adoption-notes.js'
 import type { RecoveryTarget } from '../recovery/recover.js'
-import type { Predecessor } from '../recovery/succession.js'
-import { nodeNumber, parseConfig, type DaemonConfig } from '../daemon/config.js'
+import { Witnesses, type Written } from '../recovery/witness.js'
+import { ClaimHolders } from '../daemon/claim-holders.js'
+import { parseConfig, type DaemonConfig } from '../daemon/config.js'
 import type { DaemonTime } from '../daemon/daemon-time.js'
 import { Handover, type LocalServer } from '../daemon/handover.js'
 import { daemonBoxName, osSensorName } from '../daemon/own-region.js'
-import { PeerWatcher } from '../daemon/peer-watcher.js'
+import { PeerWatcher } from '../daemon/watching/peer-watcher.js'
+import { peersToWatch } from '../daemon/watching/peers-to-watch.js'
 import { RecoveryRunner, type RecoveryEvents } from '../daemon/recovery-runner.js'
 import { SimulatedFabric, type Network } from './network.js'
 import { Process } from './process.js'
@@ -42,8 +43,8 @@ export interface DaemonOptions {
   /** By the incarnation that a link is to. */
   readonly lifeOf: (incarnation: bigint) => RegionLife
   readonly events: DaemonEvents
-  /** That an earlier region of the node named, as `OwnRegion` takes them up. */
-  readonly drafts: readonly AdoptionNote[]
+  /** In an earlier region of the node, as `OwnRegion` takes it up. */
+  readonly written: Written
   /** The node was fenced, and its memory is needed no more. */
   readonly onFenced: () => void
 }
@@ -53,8 +54,9 @@ export class Daemon {
   readonly life: RegionLife
   readonly box: BoxOwner
   readonly notes: AdoptionNotes
+  readonly witnesses: Witnesses
   readonly watchers: PeerWatcher[] = []
-  readonly #holders = new Set<string>()
+  readonly #claimHolders = new ClaimHolders(this.watchers, () => this.#config.peers)
   readonly #options: DaemonOptions
   readonly #config: DaemonConfig
   readonly #region: Region
@@ -82,15 +84,17 @@ export class Daemon {
       onDamaged: (error) => events.tell(`the daemon of ${life.host} holds a damaged session: ${error.details.sessionId ?? ''}`),
     }, () => simulation.now() / ms)
     this.notes = new AdoptionNotes(this.box)
-    this.notes.inherit(options.drafts)
+    this.notes.inherit(options.written.notes)
+    this.witnesses = new Witnesses(this.box)
+    this.witnesses.tellOn(options.written.witnessed)
     const recoveryEvents: RecoveryEvents = {
       log: silent,
       onStep: (_peer, target, step) => this.#onStep(target, step),
       onReport: ({ peer, target, outcome, adopted }) => this.#ended(`has done with ${peer} ${nameOf(target)}: ${outcome}, ${adopted} adopted`),
       onFailure: (peer, target, error) => this.#ended(`fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
     }
-    const addresses = { takeOver: () => Promise.resolve() }
-    this.#runner = new RecoveryRunner({ config: this.#config, own: this, handover: this.#handover, addresses, events: recoveryEvents, predecessor: (number) => this.#predecessor(number), time: this.#time })
+    const addresses = { heldBy: () => Promise.resolve([]), takeOver: () => undefined }
+    this.#runner = new RecoveryRunner({ config: this.#config, own: this, handover: this.#handover, addresses, events: recoveryEvents, claimHolders: this.#claimHolders, time: this.#time })
     this.#start()
   }
 
@@ -107,6 +111,11 @@ export class Daemon {
   /** Bytes of a session that it has adopted and no server has taken yet; undefined where it has none, or a damaged one. */
   payloadOf(id: string): Uint8Array | undefined {
     return this.#adopted(id)?.payload
+  }
+
+  /** Can it tell what is written in that memory, be it gone? */
+  hasWitnessed({ host, header }: RegionLife): boolean {
+    return this.process.lookInto(() => this.witnesses.all().some(({ of, ofIncarnation }) => of === host && ofIncarnation === header.incarnation.toString(16)))
   }
 
   #adopted(id: string): SessionVersion | undefined {
@@ -166,10 +175,14 @@ export class Daemon {
   /** As `Daemon` does it (`src/daemon/daemon.ts`). */
   #followPlan(): void {
     const { peers, node, watch } = this.#config
-    const isDown = (name: string): boolean => this.watchers.some((watcher) => watcher.peer.name === name && watcher.isDown)
-    const planned = watchedBy(node, [node, ...peers.map(({ name }) => name)], watch.peers, isDown)
-    for (const peer of peers) {
-      if (!(planned.includes(peer.name) || this.#holders.has(peer.name)) || this.watchers.some((watcher) => watcher.peer.name === peer.name)) continue
+    const watcherOf = (name: string): PeerWatcher | undefined => this.watchers.find((watcher) => watcher.peer.name === name)
+    const due = peersToWatch({
+      node, members: peers, k: watch.peers,
+      isDown: (name) => watcherOf(name)?.isDown ?? false,
+      isHolder: (name) => this.#claimHolders.has(name),
+      isTaken: (name) => watcherOf(name) !== undefined,
+    })
+    for (const peer of due) {
       this.watchers.push(new PeerWatcher(this.#config, peer, this.#fabric, {
         onWatching: () => undefined,
         onMachine: () => undefined,
@@ -187,15 +200,6 @@ export class Daemon {
         log: silent,
       }, this.#time))
     }
-  }
-
-  /** As `Daemon` does it. */
-  #predecessor(number: number): Predecessor | undefined {
-    const watcher = this.watchers.find(({ peer }) => nodeNumber(peer.name) === number)
-    const holder = watcher ? undefined : this.#config.peers.find(({ name }) => nodeNumber(name) === number)
-    if (holder) this.#holders.add(holder.name)
-    const { isDown = false, link } = watcher ?? {}
-    return watcher && { isDown, link: link && { memory: link.sampling, header: link.header } }
   }
 
   #lookAfterOwn(): unknown {

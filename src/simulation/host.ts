@@ -1,7 +1,7 @@
 /** A simulated machine: its daemon, its servers, and what becomes of them when it hangs, dies, or starts again. */
 import { isBackdoorsError } from '../errors.js'
 import type { Simulation } from '../fabric/mock/simulation.js'
-import { draftsLeftIn, type AdoptionNote } from '../recovery/adoption-notes.js'
+import { nothingWritten, writtenIn, type Written } from '../recovery/witness.js'
 import type { Canary } from '../safeguards.js'
 import { safeguardsWithout } from '../safeguards.js'
 import { Daemon, type DaemonOptions } from './daemon.js'
@@ -97,23 +97,23 @@ export class Host {
   /** A daemon that starts takes up the region of the last one, unless it has been fenced. */
   #takeUp(): void {
     if (this.daemon?.process.alive) return
-    if (this.life.fenced) return this.#renew(draftsLeftIn(this.life.open()))
+    if (this.life.fenced) return this.#renew(writtenIn(this.life.open()))
     this.life.node.revive()
     this.#startDaemon()
   }
 
-  /** @param drafts that the last region names */
-  #renew(drafts: readonly AdoptionNote[] = []): void {
+  /** @param written in the last region */
+  #renew(written: Written = nothingWritten): void {
     this.life.lose()
     this.life = this.#options.newLife(this.name)
-    this.#startDaemon(drafts)
+    this.#startDaemon(written)
   }
 
-  #startDaemon(drafts: readonly AdoptionNote[] = []): void {
+  #startDaemon(written: Written = nothingWritten): void {
     const { simulation, network, nodes, watched, canary, lifeOf, events } = this.#options
     const { life } = this
     const daemon = new Daemon({
-      simulation, network, life, nodes, watched, canary, lifeOf, events, drafts,
+      simulation, network, life, nodes, watched, canary, lifeOf, events, written,
       onFenced: () => {
         if (this.daemon !== daemon || !daemon.process.alive) return
         events.tell(`${this.name} was fenced and recovered: its daemon starts anew`)

@@ -5,7 +5,7 @@ import { MockMemory } from '../fabric/mock/mock-memory.js'
 import type { Simulation } from '../fabric/mock/simulation.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { PeerConfig } from '../daemon/config.js'
-import type { PeerFabric, PeerHandlers, PeerLink } from '../daemon/peer-fabric.js'
+import type { PeerFabric, PeerHandlers, PeerLink } from '../daemon/peers/peer-fabric.js'
 import type { ControlConnection } from '../monitor/verdict.js'
 import type { RegionHeader } from '../region/header.js'
 import type { Host } from './host.js'
@@ -17,7 +17,7 @@ import { ms, timing } from './timing.js'
 /** A machine that says nothing for so long is silent, in microseconds. */
 const silentAfterUs = 100 * ms
 
-const calm: Partial<Conditions> = { delayUs: 2, jitterUs: 6, tearProbability: 0.02, tearSpreadUs: 20, timeoutUs: 60 * ms, retryUs: ms, failProbability: 0, cut: false }
+const calm: Partial<Conditions> = { delayUs: 2, jitterUs: 6, tearProbability: 0.02, tearSpreadUs: 20, timeoutUs: 60 * ms, retryUs: ms, failProbability: 0, loseProbability: 0, cut: false }
 
 /** Links between two machines, whichever way. */
 const linkKey = (a: string, b: string): string => [a, b].sort().join('–')

@@ -1,7 +1,8 @@
 /** What must be true of a cluster in which nothing has gone wrong for long enough: all that can be recovered is, and everybody is watched. */
-import { decodeClaim, isBefore } from '../region/control.js'
-import { claimKey, type Cluster } from './cluster.js'
+import { daemonBox } from '../region/layout.js'
+import type { Cluster } from './cluster.js'
 import type { Host } from './host.js'
+import { keepersOf } from './keepers.js'
 import type { Invariant, SessionTruth } from './ledger.js'
 import type { RegionLife } from './region-life.js'
 
@@ -34,14 +35,8 @@ function isServed(cluster: Cluster, { id, acknowledged }: SessionTruth): boolean
 }
 
 function isExcused(cluster: Cluster, { home, box, damaged }: SessionTruth): boolean {
-  if (damaged || isOutOfReach(cluster, home, box)) return true
-  return ([box, 'node'] as const).some((each) => {
-    const claim = decodeClaim(home.words.claim(each))
-    const recoverer = cluster.recoverers.get(claimKey(home, each))
-    // From then on they are the recoverer's own, though nobody here has been told so, and are lost with it.
-    const isTheirs = claim !== undefined && !isBefore(claim.step, 'adopted')
-    return isTheirs && recoverer !== undefined && isOutOfReach(cluster, recoverer.life, 0)
-  })
+  const canTell = (life: RegionLife): boolean => !isOutOfReach(cluster, life, daemonBox) || cluster.hosts.some(({ up, daemon }) => up && daemon?.hasWitnessed(life))
+  return damaged || keepersOf(cluster.recoverers, home, box, canTell).some((keeper) => isOutOfReach(cluster, keeper.life, keeper.box))
 }
 
 /** Is its memory gone, or nobody there who could recover from it: one that is up, and linked to it while its daemon lends it? */

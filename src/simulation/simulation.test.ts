@@ -65,6 +65,23 @@ describe('a simulated cluster', () => {
   })
 })
 
+describe('a recoverer that stops in the midst of it', () => {
+  it.each([
+    ['as its claim on a node comes to say adopted, and nobody reaches both memories', 48201, 6],
+    ['as its claim on a server does, before its own machine is recovered by that server\'s', 42375, 2],
+    ['as its claim does, and those who see it never had a link to its recoverer', 64387, 1],
+    ['between adopted and announced', 63506, 3],
+  ])('%s, costs no session (seed %i)', async (_, seed, sessions) => {
+    const outcome = await runScenario(drawScenario(seed, { sessions }))
+    expect(outcome.ok ? '' : storyOf(outcome)).toBe('')
+    expect(outcome.recoveries).toBe(2)
+  }, 60_000)
+
+  it('is retried by a link that has lost operations, once that is mended (seed 66887)', async () => {
+    expect(await runScenario(drawScenario(66887))).toMatchObject({ ok: true, recoveries: 3 })
+  }, 60_000)
+})
+
 describe('a safeguard that is switched off', () => {
   it('is missed: the fence', async () => {
     expect(broken(await caught('fence', 20))).toBe('acknowledged-after-fence')
