@@ -12,11 +12,16 @@ if (!existsSync(addon)) {
 
 export default defineConfig({
   // Examples import the package by its name, and are tested against the sources as they stand.
-  resolve: { alias: { backdoors: join(import.meta.dirname, 'src', 'index.ts') } },
+  resolve: {
+    alias: [
+      { find: /^backdoors$/, replacement: join(import.meta.dirname, 'src', 'index.ts') },
+      { find: /^backdoors\/(.+)$/, replacement: join(import.meta.dirname, 'src', 'servers', 'adapters', '$1.ts') },
+    ],
+  },
   test: {
     include: ['src/**/*.test.ts', 'ci/**/*.test.ts', 'addon/test/**/*.test.ts', 'examples/**/*.test.ts'],
-    // Those need an etcd, or a browser, and have a configuration of their own.
-    exclude: ['**/*.etcd.test.ts', '**/*.browser.test.ts', 'hwtests/**', 'dist/**', 'node_modules/**'],
+    // Those need an etcd, a PostgreSQL, or a browser, and have a configuration of their own.
+    exclude: ['**/*.etcd.test.ts', '**/*.postgres.test.ts', '**/*.browser.test.ts', 'hwtests/**', 'dist/**', 'node_modules/**'],
     // Processes, not threads: tests change signal handlers and environment, and load the addon anew.
     pool: 'forks',
     // All of them: by default one processor is kept back, and a machine of two is half idle.
