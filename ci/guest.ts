@@ -14,7 +14,7 @@ import { deferred } from './deferred.js';
 import { GuestBootError, messageOf } from './errors.js';
 import type { CommandResult, GuestProcess } from './guest-process.js';
 import { requireTools } from './host-tools.js';
-import { QemuProcess, type Accelerator, type QemuOptions } from './qemu.js';
+import { QemuProcess, type Accelerator, type HostRam, type QemuOptions } from './qemu.js';
 import { Qmp } from './qmp.js';
 import type { EthernetSwitch } from './switch.js';
 
@@ -31,8 +31,8 @@ export interface GuestOptions {
   readonly ramPath?: string;
   /** Boots the kernel as it is shipped, at a random address; it takes some seconds longer. */
   readonly kaslr?: boolean;
-  /** The RAM file of the guest that this one is the NIC machine of. */
-  readonly hostRam?: { readonly path: string; readonly mebibytes: number };
+  /** The RAM files of the guests that this one is the NIC machine of. */
+  readonly hostRams?: readonly HostRam[];
   /** How long it may take until its agent answers; defaults to 120 s, for slow machines under load. */
   readonly bootTimeoutMs?: number;
 }
@@ -105,7 +105,7 @@ export class Guest {
     connections.catch(() => undefined); // abandoned when QEMU cannot be started
     const { rdma } = await requireTools(['rdma']);
     const consolePath = join(host.runPath, `${options.name}.console.log`);
-    const settings = { name: options.name, address: ip, node: process.execPath, agent: agentPath, rdma, nic: options.hostRam === undefined ? '0' : '1' };
+    const settings = { name: options.name, address: ip, node: process.execPath, agent: agentPath, rdma, nic: options.hostRams === undefined ? '0' : '1' };
     const qemu = await QemuProcess.start({ ...host, ...(options.kaslr ? { kernelPath: host.compressedKernelPath } : {}), link, settings, consolePath, ...machineOf(options) });
     try {
       const ended = qemu.exited.then(({ reason }) => Promise.reject(new Error(reason)));
@@ -198,8 +198,8 @@ export class Guest {
   }
 }
 
-function machineOf({ memoryMiB = defaultMemoryMiB, cpus = 1, ramPath, hostRam }: GuestOptions): Pick<QemuOptions, 'memoryMiB' | 'cpus' | 'ramPath' | 'hostRam'> {
-  return { memoryMiB, cpus, ...(ramPath === undefined ? {} : { ramPath }), ...(hostRam === undefined ? {} : { hostRam }) };
+function machineOf({ memoryMiB = defaultMemoryMiB, cpus = 1, ramPath, hostRams }: GuestOptions): Pick<QemuOptions, 'memoryMiB' | 'cpus' | 'ramPath' | 'hostRams'> {
+  return { memoryMiB, cpus, ...(ramPath === undefined ? {} : { ramPath }), ...(hostRams === undefined ? {} : { hostRams }) };
 }
 
 /** The rig listens and QEMU connects, so there is nothing to poll for and no byte of the guest's is lost. */

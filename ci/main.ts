@@ -4,9 +4,10 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { AcceleratorChoice } from './accelerator.js';
 import { DeadlineError, ExitCode, InterruptedError, messageOf, RigError, UsageError } from './errors.js';
+import { bundleGuestPrograms } from './guest-programs.js';
 import { runHwtests, runSanitizedHwtests } from './hwtests.js';
 import { withMachines, type Machines } from './machines.js';
-import type { ScenarioResult } from './scenario.js';
+import type { Scenario, ScenarioContext, ScenarioResult } from './scenario.js';
 import { scenarios } from './scenarios/index.js';
 import { playInGuest } from './shell.js';
 
@@ -26,7 +27,7 @@ function log(line: string): void {
 }
 
 /** Runs `body` on machines that end at its end, at the deadline, and on SIGINT and SIGTERM. */
-async function bounded<T>({ accel, deadlineS }: CommonOptions, body: (machines: Machines) => Promise<T>): Promise<T> {
+async function bounded<T>({ accel, deadlineS }: CommonOptions, body: (machines: Machines, signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const deadline = setTimeout(
     () => {
@@ -35,46 +36,107 @@ async function bounded<T>({ accel, deadlineS }: CommonOptions, body: (machines: 
     Math.max(deadlineS * 1000 - cleanUpReserveMs, deadlineS * 500),
   );
   // Should even cleaning up hang: QEMU dies with this process.
-  setTimeout(() => process.exit(ExitCode.deadline), deadlineS * 1000).unref();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      controller.abort(new InterruptedError(signal));
-    });
-  }
-  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-    process.on(event, (error: unknown) => {
-      controller.abort(error instanceof Error ? error : new Error(messageOf(error)));
-    });
-  }
+  const end = setTimeout(() => process.exit(ExitCode.deadline), deadlineS * 1000).unref();
+  const [signals, failures] = [['SIGINT', 'SIGTERM'] as const, ['uncaughtException', 'unhandledRejection'] as const];
+  const interrupt = (signal: (typeof signals)[number]): void => {
+    controller.abort(new InterruptedError(signal));
+  };
+  const fail = (error: unknown): void => {
+    controller.abort(error instanceof Error ? error : new Error(messageOf(error)));
+  };
+  for (const signal of signals) process.on(signal, interrupt);
+  for (const event of failures) process.on(event, fail);
   try {
-    return await withMachines({ accelerator: accel, signal: controller.signal, log }, body);
+    return await withMachines({ accelerator: accel, signal: controller.signal, log }, (machines) => body(machines, controller.signal));
   } finally {
-    clearTimeout(deadline);
+    for (const timer of [deadline, end]) clearTimeout(timer);
+    for (const signal of signals) process.off(signal, interrupt);
+    for (const event of failures) process.off(event, fail);
   }
 }
 
-async function runScenario(name: string, options: CommonOptions & { json?: boolean; trials: number }): Promise<number> {
+interface RunOptions extends CommonOptions {
+  readonly json?: boolean;
+  readonly trials: number;
+  readonly plot?: string;
+}
+
+interface Outcome {
+  readonly result: ScenarioResult;
+  readonly exitCode: number;
+}
+
+const failure = (error: unknown): Outcome => ({
+  result: { ok: false, error: { kind: error instanceof Error ? error.name : 'Error', message: messageOf(error) } },
+  exitCode: exitCodeOf(error),
+});
+
+async function runOn(machines: Machines, scenario: Scenario, shared: ScenarioContext['shared'], { trials, plot }: Pick<RunOptions, 'trials' | 'plot'>): Promise<Outcome> {
+  const { network, runPath } = machines;
+  try {
+    const result = await scenario.run({ boot: machines.boot.bind(machines), ramFile: machines.ramFile.bind(machines), network, runPath, trials, ...(plot === undefined ? {} : { plotPath: plot }), log, shared });
+    return { result, exitCode: result.ok ? ExitCode.ok : ExitCode.failed };
+  } catch (error) {
+    return failure(error);
+  }
+}
+
+/**
+ * Runs scenarios one after another. Neighbours that name the same machines share them, as long as all goes well: behind one that
+ * failed, the next begins on new ones. Where there are no machines, or the time is over, nothing more is run.
+ * @returns the first exit code that is not 0
+ */
+async function runScenarios(names: readonly string[], options: RunOptions): Promise<number> {
+  const left = names.map(scenarioOf);
+  await bundleGuestPrograms();
+  const exitCodes: number[] = [];
+  let beganAt = startedAt;
+  let accelerator: string = options.accel;
+  const tell = (scenario: Scenario, { result, exitCode }: Outcome): void => {
+    exitCodes.push(exitCode);
+    const seconds = Math.round((performance.now() - beganAt) / 100) / 10;
+    beganAt = performance.now();
+    const report = { scenario: scenario.name, accelerator, seconds, ...result };
+    process.stdout.write(`${options.json === true ? JSON.stringify(report) : JSON.stringify(report, undefined, 2)}\n`);
+    if (!result.ok && 'error' in result) log((result['error'] as { message: string }).message);
+  };
+  while (left.length > 0) {
+    const { machines: wanted } = left[0] as Scenario;
+    const neighbours = wanted === undefined ? 1 : left.findIndex(({ machines }) => machines !== wanted);
+    const deadlineS = options.deadlineS * (neighbours < 0 ? left.length : neighbours);
+    try {
+      await bounded({ ...options, deadlineS }, async (machines, signal) => {
+        ({ accelerator } = machines);
+        const shared = sharedOn();
+        let outcome: Outcome;
+        do {
+          outcome = await runOn(machines, left[0] as Scenario, shared, options);
+          if (signal.aborted) return;
+          tell(left.shift() as Scenario, outcome);
+        } while (outcome.result.ok && wanted !== undefined && left[0]?.machines === wanted);
+      });
+    } catch (error) {
+      tell(left[0] as Scenario, failure(error));
+      break;
+    }
+  }
+  return exitCodes.find((code) => code !== ExitCode.ok) ?? ExitCode.ok;
+}
+
+function scenarioOf(name: string): Scenario {
   const scenario = scenarios.find((candidate) => candidate.name === name);
   if (scenario === undefined) throw new UsageError(`no scenario ${name}; there are: ${scenarios.map((each) => each.name).join(', ')}`);
-  let accelerator: string = options.accel;
-  let result: ScenarioResult;
-  let exitCode: number;
-  try {
-    result = await bounded(options, (machines) => {
-      accelerator = machines.accelerator;
-      const { network, runPath } = machines;
-      return scenario.run({ boot: machines.boot.bind(machines), ramFile: machines.ramFile.bind(machines), network, runPath, trials: options.trials, log });
-    });
-    exitCode = result.ok ? ExitCode.ok : ExitCode.failed;
-  } catch (error) {
-    result = { ok: false, error: { kind: error instanceof Error ? error.name : 'Error', message: messageOf(error) } };
-    exitCode = exitCodeOf(error);
-    log(messageOf(error));
-  }
-  const seconds = Math.round((performance.now() - startedAt) / 100) / 10;
-  const report = { scenario: name, accelerator, seconds, ...result };
-  process.stdout.write(`${options.json === true ? JSON.stringify(report) : JSON.stringify(report, undefined, 2)}\n`);
-  return exitCode;
+  return scenario;
+}
+
+/** What scenarios on the same machines make once. */
+function sharedOn(): ScenarioContext['shared'] {
+  const made = new Map<string, Promise<unknown>>();
+  return <T>(name: string, make: () => Promise<T>): Promise<T> => {
+    const known = (made.get(name) as Promise<T> | undefined) ?? make();
+    made.set(name, known);
+    return known;
+  };
 }
 
 function exitCodeOf(error: unknown): number {
@@ -101,7 +163,7 @@ function withCommonOptions(command: Command, deadlineS: number): Command {
         .default('tcg')
         .env('BACKDOORS_ACCEL'),
     )
-    .option('--deadline-s <seconds>', 'never run longer than this', positive, deadlineS);
+    .option('--deadline-s <seconds>', 'never run longer than this, each', positive, deadlineS);
 }
 
 function buildProgram(setExitCode: (code: number) => void): Command {
@@ -118,12 +180,13 @@ function buildProgram(setExitCode: (code: number) => void): Command {
     .action(async (options: CommonOptions & { sanitize?: boolean }) => {
       setExitCode(await bounded(options, (machines) => (options.sanitize ? runSanitizedHwtests : runHwtests)(machines, log)));
     });
-  withCommonOptions(program.command('run').argument('<scenario>', 'one of `rig list`'), 600)
-    .description('run one scenario; the last line on standard output is its result as JSON')
-    .option('--json', 'the result on one line, for machines')
+  withCommonOptions(program.command('run').argument('<scenarios...>', 'of `rig list`'), 600)
+    .description('run scenarios, one after another; each prints its result on standard output, as JSON')
+    .option('--json', 'a result on one line, for machines')
     .option('--trials <count>', 'how often to repeat what is measured', whole, 1)
-    .action(async (name: string, options: CommonOptions & { json?: boolean; trials: number }) => {
-      setExitCode(await runScenario(name, options));
+    .option('--plot <file>', 'draw the last trial as an SVG picture (tcp-takeover)')
+    .action(async (names: string[], options: RunOptions) => {
+      setExitCode(await runScenarios(names, options));
     });
   program
     .command('list')

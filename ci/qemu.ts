@@ -7,6 +7,12 @@ import { requireTools } from './host-tools.js';
 
 export type Accelerator = 'tcg' | 'kvm';
 
+/** The RAM file of another guest. */
+export interface HostRam {
+  readonly path: string;
+  readonly mebibytes: number;
+}
+
 export interface QemuOptions {
   readonly accelerator: Accelerator;
   readonly kernelPath: string;
@@ -18,8 +24,8 @@ export interface QemuOptions {
   readonly cpus: number;
   /** Its RAM is this file, shared with whoever maps it; by default it is QEMU's own. */
   readonly ramPath?: string;
-  /** Makes it a NIC machine: another guest's RAM file, as a persistent memory module of this guest. */
-  readonly hostRam?: { readonly path: string; readonly mebibytes: number };
+  /** Makes it a NIC machine: other guests' RAM files, as persistent memory modules of this guest. */
+  readonly hostRams?: readonly HostRam[];
   /** The kernel's console goes to this file. */
   readonly consolePath: string;
   /** Sockets on which the rig listens, and what the network card is called on the wire. */
@@ -51,11 +57,12 @@ function machineArguments(options: QemuOptions): string[] {
   ]; // prettier-ignore
 }
 
-function memoryArguments({ memoryMiB, ramPath, hostRam }: QemuOptions): string[] {
+function memoryArguments({ memoryMiB, ramPath, hostRams = [] }: QemuOptions): string[] {
   const own = ramPath === undefined ? [] : [...ramFile('ram', ramPath, memoryMiB), '-machine', 'memory-backend=ram'];
-  if (hostRam === undefined) return ['-m', `${memoryMiB}M`, ...own];
-  const module = [...ramFile('host', hostRam.path, hostRam.mebibytes), '-device', 'nvdimm,memdev=host,id=host-ram'];
-  return ['-machine', 'nvdimm=on', '-m', `${memoryMiB}M,slots=2,maxmem=${memoryMiB + hostRam.mebibytes + 1024}M`, ...own, ...module];
+  if (hostRams.length === 0) return ['-m', `${memoryMiB}M`, ...own];
+  const modules = hostRams.flatMap(({ path, mebibytes }, i) => [...ramFile(`host${i}`, path, mebibytes), '-device', `nvdimm,memdev=host${i},id=host-ram${i}`]);
+  const mostMiB = hostRams.reduce((sum, { mebibytes }) => sum + mebibytes, memoryMiB + 1024);
+  return ['-machine', 'nvdimm=on', '-m', `${memoryMiB}M,slots=${hostRams.length + 1},maxmem=${mostMiB}M`, ...own, ...modules];
 }
 
 const ramFile = (id: string, path: string, mebibytes: number): string[] => ['-object', `memory-backend-file,id=${id},size=${mebibytes}M,mem-path=${escaped(path)},share=on`];

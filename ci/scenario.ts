@@ -20,8 +20,12 @@ export interface ScenarioContext {
   readonly network: EthernetSwitch;
   /** How often to repeat what is measured. */
   readonly trials: number;
+  /** Where a picture is wanted, for scenarios that draw one. */
+  readonly plotPath?: string;
   /** A folder on the host that outlives the run: the place for raw samples and pictures. */
   readonly runPath: string;
+  /** What scenarios that run on the same machines make once, and have together. */
+  readonly shared: <T>(name: string, make: () => Promise<T>) => Promise<T>;
   /** A line of the live timeline, on standard error. */
   readonly log: (line: string) => void;
 }
@@ -31,6 +35,8 @@ export interface Scenario {
   readonly name: string;
   /** One line for `rig list`. */
   readonly summary: string;
+  /** Neighbours of one name run on the same machines, which they leave as they found them. */
+  readonly machines?: string;
   /** Throws only when no verdict was possible; what was tested and found wanting is `ok: false`. */
   run(context: ScenarioContext): Promise<ScenarioResult>;
 }

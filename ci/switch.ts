@@ -47,6 +47,8 @@ export class EthernetSwitch extends EventEmitter<SwitchEvents> {
   private readonly cutLinks = new Set<string>();
   private readonly impairments = new Map<string, Impairment>();
   private readonly timers = new Set<NodeJS.Timeout>();
+  /** Sees every frame that comes in, before anything is done to it. */
+  observer: ((from: string, frame: Buffer) => void) | undefined;
 
   /** Opens a port that listens on the unix socket `path`, for one guest at a time. */
   async addPort(name: string, path: string): Promise<void> {
@@ -145,6 +147,7 @@ export class EthernetSwitch extends EventEmitter<SwitchEvents> {
 
   private forward(from: Port, message: Buffer): void {
     from.counters.receivedFrames += 1;
+    this.observer?.(from.name, message.subarray(headerBytes));
     const destination = message.toString('latin1', headerBytes, headerBytes + 6);
     this.learned.set(message.toString('latin1', headerBytes + 6, headerBytes + 12), from);
     const isGroupAddress = (message.readUInt8(headerBytes) & 1) === 1;

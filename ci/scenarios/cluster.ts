@@ -7,11 +7,10 @@ import type { DaemonConfigInput } from '../../src/daemon/config.js'
 import type { RecoveryStep } from '../../src/region/control.js'
 import type { Guest } from '../guest.js'
 import type { GuestProcess } from '../guest-process.js'
+import { guestProgram } from '../guest-programs.js'
 import type { LoadArguments, LoadJudgement } from '../load-clients.js'
 import type { ScenarioContext } from '../scenario.js'
 
-/** A compiled program of the project's, as host and guests both see it: this file runs as `dist/ci/scenarios/cluster.js`. */
-export const program = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 export const daemonPort = 7471
 const serverPort = 7480
 export const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
@@ -30,6 +29,8 @@ const readTimeoutMs = 10_000
 /** A JSON line that a process printed, and when it came in by the rig's own clock, in milliseconds. */
 export interface RigEvent {
   readonly atMs: number
+  /** When it was, by the clock of the process's own machine. */
+  readonly ownAtMs?: number
   readonly event: string
   readonly [field: string]: unknown
 }
@@ -49,7 +50,8 @@ export class EventLog {
     })
     process.on('line', (text: string, stream: string) => {
       if (stream !== 'stdout' || !text.startsWith('{')) return
-      this.events.push({ ...(JSON.parse(text) as { event: string }), atMs: performance.now() })
+      const { atMs: ownAtMs, ...event } = JSON.parse(text) as { event: string; atMs?: number }
+      this.events.push({ ...event, ...(ownAtMs === undefined ? {} : { ownAtMs }), atMs: performance.now() })
       for (const wake of this.#waiting) wake()
     })
   }
@@ -75,6 +77,16 @@ export class EventLog {
       this.#waiting.add(look)
       look()
     })
+  }
+
+  /**
+   * When an event was, by the rig's clock: a line takes a while to come here, and longer from a machine that is busy. The line that
+   * took least tells how far the two clocks are apart; what it took itself is still in the answer, which is late by that, never early.
+   */
+  wasAtMs({ ownAtMs, atMs }: RigEvent): number {
+    if (ownAtMs === undefined) return atMs
+    const apartMs = this.events.map((event) => (event.ownAtMs === undefined ? Infinity : event.atMs - event.ownAtMs))
+    return ownAtMs + apartMs.reduce((least, each) => Math.min(least, each))
   }
 
   #missing(what: string, why: string): Error {
@@ -111,6 +123,12 @@ export interface NodeVariant {
 export async function startCluster<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<{ [Index in keyof Names]: ClusterNode }> {
   return await startNodes(context, await bootGuests(context, names))
 }
+
+/** The machines that scenarios share which leave all nodes alive, or come last. */
+export const threeMachines = 'three nodes'
+
+/** The nodes a, b and c; of scenarios on the same machines the first one starts them. */
+export const startThree = (context: ScenarioContext) => context.shared(threeMachines, () => startCluster(context, ['a', 'b', 'c']))
 
 export async function bootGuests<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<ClusterGuests<Names>> {
   const guests = await context.boot(names, { memoryMiB: 768 })
@@ -167,11 +185,14 @@ export async function endNodes(nodes: readonly ClusterNode[]): Promise<void> {
   await Promise.all(processes.map(({ exited }) => exited))
 }
 
-/** Geometry and times of every daemon of the rig. */
+/**
+ * Geometry and times of every daemon of the rig. One emulated processor reads the memory of so many nodes, and answers as many: where that
+ * would be all that it does, it reads more seldom.
+ */
 export const rigConfig = (node: string, watched: number): DaemonConfigInput => ({
   node, cluster: 'rig', log: 'info',
   region: { path: regionOf(node), boxes: 4, sensorsPerBox: 8, sessionsPerBox: 2048, heapBytes: 8 << 20 },
-  watch: { peers: watched, intervalUs: rigTimes.intervalMs * 1000, osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: rigTimes.refreshMs },
+  watch: { peers: watched, intervalUs: rigTimes.intervalMs * (watched > 2 ? 4000 : 1000), osDeadlineMs: rigTimes.osDeadlineMs, unreachableAfterMs: rigTimes.unreachableAfterMs, refreshMs: rigTimes.refreshMs },
 })
 
 export const overVerbs = (node: string, { ip }: Guest, keys: string): Pick<DaemonConfigInput, 'fabric' | 'verbs' | 'keys' | 'listen'> => ({
@@ -192,9 +213,9 @@ export async function startDaemon(context: ScenarioContext, guest: Guest, config
   mkdirSync(folder, { recursive: true })
   const configPath = join(folder, `${guest.name}.json`)
   writeFileSync(configPath, JSON.stringify(config))
-  const stopping = stopAt ? ['--import', program('ci/programs/stop-at-step.js')] : []
+  const stopping = stopAt ? ['--import', fileURLToPath(new URL('../programs/stop-at-step.js', import.meta.url))] : []
   const env = stopAt ? { STOP_AT_PEER: stopAt.peer, STOP_AT_STEP: stopAt.step } : {}
-  const daemon = await guest.spawn([process.execPath, ...stopping, program('src/cli/main.js'), 'daemon', '--config', configPath, '--json'], { env })
+  const daemon = await guest.spawn([...guestProgram('src/cli/main', ...stopping), 'daemon', '--config', configPath, '--json'], { env })
   const daemonLog = new EventLog(daemon)
   await daemonLog.until(`daemon of ${config.node}`, ({ event }) => event === 'listening')
   return { daemon, daemonLog }
@@ -202,7 +223,7 @@ export async function startDaemon(context: ScenarioContext, guest: Guest, config
 
 export async function startServer(node: string, guest: Guest, deadlineMs: number = rigTimes.serverDeadlineMs): Promise<Pick<ClusterNode, 'server' | 'serverLog'>> {
   const serverArguments = { node, region: regionOf(node), host: guest.ip, port: serverPort, deadlineMs }
-  const server = await guest.spawn([process.execPath, program('src/cli/demo/server.js'), JSON.stringify(serverArguments)])
+  const server = await guest.spawn([...guestProgram('src/cli/demo/server'), JSON.stringify(serverArguments)])
   const serverLog = new EventLog(server)
   await serverLog.until(`server of ${node}`, ({ event }) => event === 'serving')
   return { server, serverLog }
@@ -214,7 +235,7 @@ export async function startClients(at: ClusterNode, home: ClusterNode, others: r
     servers: [home, ...others].map(({ name, guest }) => ({ node: name, host: guest.ip, port: serverPort })),
     sessions, seed: 1, thinkMs: 1000, silenceMs: rigTimes.silenceMs, ...load,
   }
-  const process_ = await at.guest.spawn([process.execPath, program('ci/load-clients.js'), JSON.stringify(args)])
+  const process_ = await at.guest.spawn([...guestProgram('ci/load-clients'), JSON.stringify(args)])
   const log = new EventLog(process_)
   await log.until('sessions made', ({ event }) => event === 'made')
   return { process: process_, log }

@@ -4,7 +4,7 @@ import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
 import { hangKernel } from '../hang-kernel.js'
 import { panicKernel } from '../panic-kernel.js'
 import { judge, rigTimes, startClients, type RigEvent } from './cluster.js'
-import { startHostCluster, type HostCluster } from './hosts.js'
+import { hostMachines, startHostCluster, type HostCluster } from './hosts.js'
 
 const sessions = 40
 /** Each client commits some five times a second: a panic at a random instant catches commits half done. */
@@ -15,8 +15,8 @@ const longestDelayMs = 3000
 interface HostFailure {
   readonly name: string
   readonly verdicts: readonly string[]
-  /** @returns when it failed, where that is later than the call. */
-  fail(guest: Guest, cluster: HostCluster): Promise<number | void>
+  /** @returns when it failed, where that is later than the call; and how long after that it had stopped, where that takes time. */
+  fail(guest: Guest, cluster: HostCluster): Promise<{ failedMs: number; stoppedAfterMs?: number } | void>
   /** After the recovery: what the host does when it runs on. @returns whether its servers found themselves fenced */
   revive?(guest: Guest): Promise<void>
 }
@@ -26,17 +26,17 @@ async function trial(context: ScenarioContext, cluster: HostCluster, failure: Ho
   const guest = await cluster.bootHost()
   const a = await cluster.startHost(guest)
   const healthy = await cluster.watching
-  const clients = await startClients(healthy, a, [healthy], sessions, { prefix: `t${number}-`, thinkMs })
+  const clients = await startClients(healthy, a, [healthy], sessions, { prefix: `${guest.name}-`, thinkMs })
   const delayMs = Math.random() * longestDelayMs
   await new Promise((resolve) => setTimeout(resolve, delayMs))
   clients.process.write('fail a\n')
   const calledAtMs = performance.now()
-  const failedAtMs = (await failure.fail(guest, cluster)) ?? calledAtMs
+  const { failedMs: failedAtMs, stoppedAfterMs } = (await failure.fail(guest, cluster)) ?? { failedMs: calledAtMs }
+  await guest.yieldToOthers()
   log(`trial ${number}: ${failure.name} after ${Math.round(delayMs)} ms of load`)
   const since = (matches: (event: RigEvent) => boolean) => (event: RigEvent): boolean => event.atMs > calledAtMs && matches(event)
   const verdict = await healthy.daemonLog.until('verdict', since(({ event, peer, verdict: kind }) => event === 'verdict' && peer === 'a' && kind !== 'alive'))
   log(`trial ${number}: ${String(verdict.verdict)}: ${String(verdict.seen)}`)
-  await guest.yieldToOthers()
   const recovered = await healthy.daemonLog.until('recovery', since(({ event, outcome }) => event === 'recovered' && outcome === 'announced'))
   await clients.log.until('recovery of all sessions', ({ event }) => event === 'all-recovered', 90_000)
   const lastClientMs = performance.now() - failedAtMs
@@ -49,7 +49,7 @@ async function trial(context: ScenarioContext, cluster: HostCluster, failure: Ho
     failure.verdicts.includes(String(verdict.verdict)) && fenced !== false
   return {
     ok, delayMs: Math.round(delayMs), ...judgement, verdict: verdict.verdict, seen: verdict.seen, ...(fenced === undefined ? {} : { fenced }),
-    detectMs: Math.round(verdict.atMs - failedAtMs), recoverMs: Math.round(recovered.atMs - failedAtMs), lastClientMs: Math.round(lastClientMs),
+    ...(stoppedAfterMs === undefined ? {} : { stoppedAfterMs: Math.round(stoppedAfterMs) }), detectMs: Math.round(healthy.daemonLog.wasAtMs(verdict) - failedAtMs), toldMs: Math.round(verdict.atMs - failedAtMs), recoverMs: Math.round(recovered.atMs - failedAtMs), lastClientMs: Math.round(lastClientMs),
   }
 }
 
@@ -68,20 +68,23 @@ async function trials(context: ScenarioContext, failures: readonly HostFailure[]
     ok: results.every(({ ok }) => ok), failures: failures.map(({ name }) => name), trials: results.length,
     sessions: sum('sessions'), recovered: sum('recovered'), lost: sum('lost'), servedTwice: sum('servedTwice'), invented: sum('invented'), acknowledged: sum('acknowledged'),
     findings: results.flatMap(({ findings }) => findings as string[]).slice(0, 20), verdicts: all('verdict'), seen: all('seen'), fenced: all('fenced'),
-    intervalMs: rigTimes.intervalMs, deadlineMs: rigTimes.osDeadlineMs, detectMs: all('detectMs'), recoverMs: all('recoverMs'), lastClientMs: all('lastClientMs'),
+    intervalMs: rigTimes.intervalMs, deadlineMs: rigTimes.osDeadlineMs, stoppedAfterMs: all('stoppedAfterMs'), detectMs: all('detectMs'), toldMs: all('toldMs'), recoverMs: all('recoverMs'), lastClientMs: all('lastClientMs'),
   }
 }
 
 const panic: HostFailure = {
   name: 'panic',
   verdicts: ['os-panicked'],
-  fail: (guest, { ramPath }) => panicKernel(guest, ramPath),
+  fail: async (guest, { ramPath }) => {
+    const { panickedMs, stoppedMs } = await panicKernel(guest, ramPath)
+    return { failedMs: panickedMs, stoppedAfterMs: stoppedMs - panickedMs }
+  },
 }
 
 const hang: HostFailure = {
   name: 'hang',
   verdicts: ['os-stalled'],
-  fail: (guest, { ramPath }) => hangKernel(guest, ramPath, 2),
+  fail: async (guest, { ramPath }) => ({ failedMs: await hangKernel(guest, ramPath, 2) }),
 }
 
 const pause: HostFailure = {
@@ -94,12 +97,14 @@ const pause: HostFailure = {
 export const panicRecover: Scenario = {
   name: 'panic-recover',
   summary: 'a host panics at a random instant under load; its sessions are read out of its memory and served on (--trials)',
+  machines: hostMachines,
   run: (context) => trials(context, Array.from({ length: context.trials }, () => panic)),
 }
 
 export const hangHost: Scenario = {
   name: 'hang-host',
   summary: 'both processors of a host spin with interrupts off: no panic, and no progress; its sessions are served on',
+  machines: hostMachines,
   run: (context) => trials(context, [hang]),
 }
 

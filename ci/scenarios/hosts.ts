@@ -4,14 +4,14 @@ import type { DaemonConfigInput } from '../../src/daemon/config.js'
 import type { Guest, GuestOptions } from '../guest.js'
 import { requireTools } from '../host-tools.js'
 import type { ScenarioContext } from '../scenario.js'
-import { daemonPort, makeKeys, overVerbs, rigConfig, startDaemon, startServer, type ClusterNode } from './cluster.js'
+import { daemonPort, makeKeys, overVerbs, rigConfig, startDaemon, startServer as startExampleServer, type ClusterNode } from './cluster.js'
 
 /** Names of the nodes; the host's guest has a number behind it, as it is booted anew for each trial. */
 const [host, nic, healthy] = ['a', 'a-nic', 'b'] as const
 
-const hostMemoryMiB = 512
+export const hostMemoryMiB = 512
 /** The DAX device begins where the first 2 MiB of the host's physical memory end: its own book-keeping lies in them. */
-const daxStartBytes = 2 << 20
+export const daxStartBytes = 2 << 20
 
 export interface HostCluster {
   readonly nic: Guest
@@ -24,18 +24,33 @@ export interface HostCluster {
   startHost(guest: Guest, start?: () => Promise<Pick<ClusterNode, 'server' | 'serverLog'>>): Promise<ClusterNode>
 }
 
-/** @param region of the host and of the healthy node, where it differs from the rig's own */
-export async function startHostCluster(context: ScenarioContext, region: DaemonConfigInput['region'] = {}): Promise<HostCluster> {
+/** What is particular to the host and the healthy node of one scenario. */
+export interface HostVariant {
+  readonly region?: DaemonConfigInput['region']
+  readonly recovery?: DaemonConfigInput['recovery']
+  /** Processors of the healthy node: 1 by default, 2 where its daemon and its server are busy at the same time. */
+  readonly healthyCpus?: 1 | 2
+  /** In place of the example server. */
+  readonly startServer?: (node: string, guest: Guest) => Promise<Pick<ClusterNode, 'server' | 'serverLog'>>
+}
+
+/** The machines that scenarios share which need no variant. */
+export const hostMachines = 'host'
+
+/** Of scenarios on the same machines the first one starts it. */
+export const startHostCluster = (context: ScenarioContext, variant: HostVariant = {}): Promise<HostCluster> => context.shared(hostMachines, () => start(context, variant))
+
+async function start(context: ScenarioContext, { region, recovery = {}, healthyCpus = 1, startServer = startExampleServer }: HostVariant): Promise<HostCluster> {
   const configOf = (node: string, watched: number): DaemonConfigInput => {
     const config = rigConfig(node, watched)
-    return { ...config, region: { ...config.region, ...region } }
+    return { ...config, region: { ...config.region, ...region }, recovery }
   }
   await requireTools(['ndctl', 'fallocate', 'taskset', 'perl'])
   const ramPath = context.ramFile(host)
   const keys = await makeKeys(context, [nic, healthy])
   const [[nicGuest], [healthyGuest]] = await Promise.all([
-    context.boot([nic], { memoryMiB: 768, hostRam: { path: ramPath, mebibytes: hostMemoryMiB } }),
-    context.boot([healthy], { memoryMiB: 768 }),
+    context.boot([nic], { memoryMiB: 768, hostRams: [{ path: ramPath, mebibytes: hostMemoryMiB }] }),
+    context.boot([healthy], { memoryMiB: 768, cpus: healthyCpus }),
   ])
   const length = await makeDaxDevice(nicGuest)
   // Starting a program takes an emulated machine seconds: they start side by side, and the host boots meanwhile.
@@ -45,7 +60,7 @@ export async function startHostCluster(context: ScenarioContext, region: DaemonC
       peers: [{ name: healthy, host: healthyGuest.ip, port: daemonPort }],
       hosts: [{ name: host, memory: '/dev/dax0.0', map: [{ physical: daxStartBytes, length, offset: 0 }] }],
     }),
-    startHealthy(context, configOf(healthy, 2), { guest: healthyGuest, nicGuest, keys }),
+    startHealthy(context, configOf(healthy, 2), { guest: healthyGuest, nicGuest, keys, startServer }),
   ]).then(([, node]) => node)
   watching.catch(() => undefined) // told to whoever waits for it
   let boots = 0
@@ -57,12 +72,12 @@ export async function startHostCluster(context: ScenarioContext, region: DaemonC
       const [guest] = await context.boot([`${host}-${++boots}`], { memoryMiB: hostMemoryMiB, cpus: 2, ramPath, ...options })
       return guest
     },
-    startHost: async (guest, start = () => startServer(host, guest)) => {
+    startHost: async (guest, serve = () => startServer(host, guest)) => {
       const before = performance.now()
       const { daemonLog } = await watching
       // No RDMA on the host: its region is shared memory that nobody but its NIC machine reads from outside.
       const own = await startDaemon(context, guest, { ...configOf(host, 0), fabric: 'shm' })
-      const server = await start()
+      const server = await serve()
       await daemonLog.until('link to the host\'s region', ({ event, peer, atMs }) => event === 'watching' && peer === host && atMs > before)
       context.log('the healthy node watches the region of a in its memory')
       return { name: host, guest, ...own, ...server }
@@ -70,13 +85,19 @@ export async function startHostCluster(context: ScenarioContext, region: DaemonC
   }
 }
 
-/** @returns its length, in bytes */
-async function makeDaxDevice(guest: Guest): Promise<number> {
-  await guest.check('ndctl create-namespace -f -e namespace0.0 -m devdax --map=mem --align=4096')
-  return Number(await guest.check('cat /sys/bus/dax/devices/dax0.0/size'))
+/** @param index of the memory module. @returns the length of `/dev/daxINDEX.0`, in bytes */
+export async function makeDaxDevice(guest: Guest, index = 0): Promise<number> {
+  await guest.check(`ndctl create-namespace -f -e namespace${index}.0 -m devdax --map=mem --align=4096`)
+  return Number(await guest.check(`cat /sys/bus/dax/devices/dax${index}.0/size`))
 }
 
-async function startHealthy(context: ScenarioContext, config: DaemonConfigInput, { guest, nicGuest, keys }: { guest: Guest; nicGuest: Guest; keys: string }): Promise<ClusterNode> {
+interface HealthyParts extends Required<Pick<HostVariant, 'startServer'>> {
+  readonly guest: Guest
+  readonly nicGuest: Guest
+  readonly keys: string
+}
+
+async function startHealthy(context: ScenarioContext, config: DaemonConfigInput, { guest, nicGuest, keys, startServer }: HealthyParts): Promise<ClusterNode> {
   const daemon = await startDaemon(context, guest, {
     ...config, ...overVerbs(healthy, guest, keys),
     peers: [{ name: nic, host: nicGuest.ip, port: daemonPort }, { name: host, through: nic }],

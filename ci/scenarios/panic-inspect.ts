@@ -7,14 +7,15 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { RecoveryReport } from '../../src/recovery/recover.js'
 import type { Guest } from '../guest.js'
+import { guestProgram } from '../guest-programs.js'
 import { requireTools, runOnHost } from '../host-tools.js'
 import { panicKernel } from '../panic-kernel.js'
 import type { BusyHostArguments } from '../programs/busy-host.js'
 import type { Scenario, ScenarioContext } from '../scenario.js'
-import { EventLog, program, regionOf, rigTimes, type ClusterNode } from './cluster.js'
+import { EventLog, regionOf, rigTimes, type ClusterNode } from './cluster.js'
 import { startHostCluster } from './hosts.js'
 import { backtraceDiffers, logDiffers, mapsDiffer, memoryDiffers, panicDiffers, socketsDiffer, tasksDiffer, type HostReport, type Json } from './inspect-checks.js'
-import { measure, parseBandwidth } from './perftest.js'
+import { measureVmcore } from './vmcore-rate.js'
 
 const sessions = 1000
 const sessionBytes = 4096
@@ -28,11 +29,13 @@ interface Cost extends Json {
   readonly reads: number
   readonly bytes: number
   readonly ms: number
+  /** All that a user waits for, from starting the program to its end. */
+  readonly waitedMs: number
 }
 
 async function startBusyHost(guest: Guest): Promise<Pick<ClusterNode, 'server' | 'serverLog'>> {
   const args: BusyHostArguments = { region: regionOf('a'), sessions, sessionBytes, connections, deadlineMs: 60_000 }
-  const server = await guest.spawn([process.execPath, program('ci/programs/busy-host.js'), JSON.stringify(args)])
+  const server = await guest.spawn([...guestProgram('ci/programs/busy-host'), JSON.stringify(args)])
   const serverLog = new EventLog(server)
   await serverLog.until('sessions and connections', ({ event }) => event === 'ready')
   return { server, serverLog }
@@ -68,14 +71,20 @@ class Inspector {
     this.#guest = guest
   }
 
+  command(...args: readonly string[]): string[] {
+    return [...guestProgram('src/cli/main'), ...args, '--region', regionOf('b')]
+  }
+
   async run(...args: readonly string[]): Promise<string> {
-    return await this.#guest.check([process.execPath, program('src/cli/main.js'), ...args, '--region', regionOf('b')], { timeoutMs: commandTimeoutMs })
+    return await this.#guest.check(this.command(...args), { timeoutMs: commandTimeoutMs })
   }
 
   async json(name: string, ...args: readonly string[]): Promise<Json> {
+    const startedMs = performance.now()
     const answer = JSON.parse(await this.run(...args, '--json')) as Json
+    const waitedMs = Math.round(performance.now() - startedMs)
     const { learning, ...cost } = answer['cost'] as Cost & { learning: Json }
-    this.costs[name] = cost
+    this.costs[name] = { ...cost, waitedMs }
     this.learning ??= learning
     return answer
   }
@@ -92,18 +101,18 @@ export const panicInspect: Scenario = {
   async run(context) {
     const { log } = context
     await requireTools(['gcc', 'gdb', 'makedumpfile', 'ib_read_bw'])
-    const cluster = await startHostCluster(context, { heapBytes, boxes: 3 })
+    const cluster = await startHostCluster(context, { region: { heapBytes, boxes: 3 } })
     const guest = await cluster.bootHost({ kaslr: true })
     await cluster.startHost(guest, () => startBusyHost(guest))
     const { guest: b, daemonLog } = await cluster.watching
     const known = await startKnownStack(context, guest)
     const reported = await reportOf(guest, known.pid)
     const calledAtMs = performance.now()
-    const panickedAtMs = await panicKernel(guest, cluster.ramPath)
-    const verdict = await daemonLog.until('verdict', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind !== 'alive' && atMs > calledAtMs)
-    log(`${String(verdict.verdict)}: ${String(verdict.seen)}`)
+    const { panickedMs: panickedAtMs, stoppedMs } = await panicKernel(guest, cluster.ramPath)
     // A kernel that has panicked spins.
     await guest.yieldToOthers()
+    const verdict = await daemonLog.until('verdict', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind !== 'alive' && atMs > calledAtMs)
+    log(`${String(verdict.verdict)}: ${String(verdict.seen)}`)
     const recovered = await daemonLog.until('recovery', ({ event, outcome, atMs }) => event === 'recovered' && outcome === 'announced' && atMs > calledAtMs)
     log(`${String(recovered.adopted)} sessions of ${sessionBytes} bytes adopted`)
     const report: HostReport = { ...reported, console: await guest.console() }
@@ -113,7 +122,7 @@ export const panicInspect: Scenario = {
     const adopted = Number(recovered.adopted)
     return {
       ok: all.length === 0 && verdict.verdict === 'os-panicked' && adopted === sessions, findings: all.slice(0, 30),
-      verdict: verdict.verdict, seen: verdict.seen, intervalMs: rigTimes.intervalMs, detectMs: Math.round(verdict.atMs - panickedAtMs),
+      verdict: verdict.verdict, seen: verdict.seen, intervalMs: rigTimes.intervalMs, stoppedAfterMs: Math.round(stoppedMs - panickedAtMs), detectMs: Math.round(daemonLog.wasAtMs(verdict) - panickedAtMs),
       sessions, sessionBytes, adopted, adoptedAfterMs: Math.round(recovered.atMs - panickedAtMs), stepsMs: stepsOf(recovered as unknown as RecoveryReport),
       learning: inspector.learning, costs: inspector.costs, ...exports.figures,
     }
@@ -148,15 +157,11 @@ async function exportAll({ log }: ScenarioContext, { b, nic, inspector, known }:
   const gdb = await b.check(['gdb', '-batch', '-nx', '-ex', 'info threads', '-ex', 'bt', known.path, '/tmp/known-stack.core'], { timeoutMs: commandTimeoutMs })
   const findings = backtraceDiffers(gdb)
   log('gdb has seen the core')
-  const vmcore = await inspector.json('vmcore', 'vmcore', 'a', '-o', '/tmp/a.vmcore')
+  const { output, ...rate } = await measureVmcore(b, nic, inspector.command('vmcore', 'a', '-o', '/tmp/a.vmcore', '--json', '--progress'))
+  const vmcore = JSON.parse(output) as Json
   await b.check(['makedumpfile', '--dump-dmesg', '/tmp/a.vmcore', '/tmp/a.dmesg'], { timeoutMs: commandTimeoutMs })
   const dmesg = (await b.getFile('/tmp/a.dmesg')).toString('utf8')
   if (!dmesg.includes('Kernel panic - not syncing: sysrq triggered crash')) findings.push('makedumpfile: the log has no panic')
   log('makedumpfile has seen the vmcore')
-  const { averageMBps } = parseBandwidth(await measure(b, nic, 'ib_read_bw', ['-s', '65536', '-n', '1000']))
-  const { bytes, ms } = inspector.costs['vmcore'] as Cost
-  const vmcoreMBps = bytes / 1048576 / (ms / 1000)
-  return { findings, figures: { vmcoreBytes: bytes, vmcoreMBps: round(vmcoreMBps), ibReadBwMBps: averageMBps, vmcoreRatio: round(vmcoreMBps / averageMBps), vmcore: { ...vmcore, cost: undefined } } }
+  return { findings, figures: { vmcore: { ...vmcore, cost: undefined }, vmcoreRate: rate } }
 }
-
-const round = (value: number): number => Math.round(value * 1000) / 1000

@@ -1,6 +1,6 @@
 /** Links are cut at the switch: first one between two nodes, then all of a third one. Nobody is fenced or recovered for it, and it heals. */
 import type { Scenario } from '../scenario.js'
-import { judge, rigTimes, startClients, startCluster, type ClusterNode } from './cluster.js'
+import { judge, rigTimes, startClients, startThree, threeMachines, type ClusterNode } from './cluster.js'
 
 const sessions = 30
 /** Cut for so long after it was seen, so that a late recovery would show. In milliseconds. */
@@ -9,9 +9,10 @@ const cutOnMs = 3000
 export const partition: Scenario = {
   name: 'partition',
   summary: 'links cut at the switch: seen, reported, nobody fenced, no session served twice; mended, all reconnects',
+  machines: threeMachines,
   async run(context) {
     const { log, network } = context
-    const [a, b, c] = await startCluster(context, ['a', 'b', 'c'])
+    const [a, b, c] = await startThree(context)
     const nodes = [a, b, c]
     const clients = await startClients(c, a, [b, c], sessions)
     const phases: { readonly cut: string; readonly verdicts: unknown[]; readonly detectMs: number[]; readonly reconnectMs: number }[] = []

@@ -1,20 +1,20 @@
 /** A server process fails under load while its machine lives: killed, or stopped and woken again. */
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
-import { judge, rigTimes, startClients, startCluster, type ClusterNode, type RigEvent } from './cluster.js'
+import { judge, rigTimes, startClients, startThree, threeMachines, type ClusterNode, type RigEvent } from './cluster.js'
 
 const sessions = 40
 
 async function fail(context: ScenarioContext, signal: 'SIGKILL' | 'SIGSTOP', verdicts: readonly string[]): Promise<ScenarioResult> {
   const { log } = context
-  const [a, b, c] = await startCluster(context, ['a', 'b', 'c'])
+  const [a, b, c] = await startThree(context)
   const watchers = [b, c]
-  const clients = await startClients(c, a, watchers, sessions)
+  const clients = await startClients(c, a, watchers, sessions, { prefix: `${signal}-` })
   log(`${sessions} sessions are served by a`)
   clients.process.write('fail a\n')
-  a.server.kill(signal)
   const failedAtMs = performance.now()
+  a.server.kill(signal)
   log(`the server on a got ${signal}`)
-  const verdict = await firstOf(watchers, 'verdict', ({ event, peer }) => event === 'verdict' && peer === 'a')
+  const verdict = await firstOf(watchers, 'verdict', ({ event, peer, atMs }) => event === 'verdict' && peer === 'a' && atMs > failedAtMs)
   log(`${String(verdict.by)}: ${String(verdict.verdict)}: ${String(verdict.seen)}`)
   const recovered = await firstOf(watchers, 'recovery', ({ event, outcome }) => event === 'recovered' && outcome === 'announced')
   log(`recovered: ${String(recovered.adopted)} sessions adopted`)
@@ -50,6 +50,7 @@ const round = (ms: number): number => Math.round(ms * 10) / 10
 export const killServer: Scenario = {
   name: 'kill-server',
   summary: 'kill -9 of a server under load: its sessions are recovered over RDMA and served by another node',
+  machines: threeMachines,
   run: (context) => fail(context, 'SIGKILL', ['app-exited', 'app-stalled']),
 }
 
