@@ -1,5 +1,7 @@
 #include "guarded_copy.h"
 
+#include <ucontext.h>
+
 #include <atomic>
 #include <csetjmp>
 #include <csignal>
@@ -44,6 +46,9 @@ void OnBusError(int signal, siginfo_t* info, void* context) {
   const bool is_ours = mine != nullptr && at < mine->source + mine->length && mine->source - at < static_cast<ptrdiff_t>(kMostPageBytes);
   if (!is_ours) return PassOn(signal, info, context);
   attempt = nullptr;
+  // A jump leaves the handler's mask of signals in force, in which SIGBUS is blocked, and the next one would end the process. What
+  // was in force before is put back here, and not saved at every attempt, which would take a system call each.
+  pthread_sigmask(SIG_SETMASK, &static_cast<ucontext_t*>(context)->uc_sigmask, nullptr);
   siglongjmp(*const_cast<sigjmp_buf*>(mine->back), 1);
 }
 
@@ -54,8 +59,7 @@ CopyGuard::CopyGuard() {
   if (guards++ > 0) return;
   struct sigaction action = {};
   action.sa_sigaction = OnBusError;
-  // The handler is left by a jump, which does not restore the mask of signals: so SIGBUS must not be blocked in it.
-  action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGBUS, &action, &before);
 }
 
