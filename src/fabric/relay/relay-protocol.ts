@@ -17,7 +17,7 @@ export const rangeBytes = 12
 export const slotNumberBytes = 4
 /** Of a window, and the bytes of each: several reads on their way fill the wire. */
 export const windowSlots = 4
-export const slotBytes = 1 << 20
+export const slotBytes = 4 << 20
 const noSlot = 0xffff_ffff
 /** Ranges of one batch, and bytes that they ask for. */
 export const mostRanges = 16_384

@@ -8,7 +8,7 @@ import { closeTarget, makeTarget, type ReadTarget } from './prepared-read.js'
 import type { RcEndpoint } from './rc-endpoint.js'
 
 /** In bytes. */
-export const pooledLength = 256 * 1024
+export const pooledLength = 1 << 20
 /** Requests per buffer. */
 export const pooledRequests = 512
 /** Enough to keep the wire busy while the last ones' bytes are copied out; more callers wait for their turn. */

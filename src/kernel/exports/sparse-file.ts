@@ -21,7 +21,7 @@ export interface ExportProgress {
 }
 
 export interface StreamOptions {
-  /** Batches of up to 1 MiB that are read at the same time; 4 by default. A wire is filled by many reads at once. */
+  /** Batches of up to 4 MiB that are read at the same time; 4 by default. A wire is filled by many reads at once. */
   readonly readsInFlight?: number | undefined
   readonly onProgress?: ((progress: ExportProgress) => void) | undefined
   /** Ends the export before its next batch. */
@@ -31,9 +31,9 @@ export interface StreamOptions {
 const mode = 0o600
 /** One read of remote memory at most, and one batch of them. In bytes. */
 const readBytes = 64 << 10
-const batchBytes = 1 << 20
+const batchBytes = 4 << 20
 /** The length is brought up to what is done so often, so that a row of zeros is not read again. In batches. */
-const batchesPerMark = 64
+const batchesPerMark = 16
 
 export class SparseFile {
   readonly path: string
