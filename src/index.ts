@@ -1,8 +1,8 @@
 /**
  * Backdoors: detects failed servers and recovers their client sessions by reading the failed machine's memory.
  *
- * A server uses `attach`; whoever embeds the per-machine process uses `startDaemon`; the rest is for tools that
- * read regions themselves.
+ * A server uses `attach`, and `continuable` where its connections are to go on elsewhere; whoever embeds the per-machine
+ * process uses `startDaemon`. The rest is what these take, give and throw.
  */
 export { attach, AttachedNode, type AttachOptions, type SensorOptions } from './servers/attach.js'
 export { SessionStore, type Adopted, type SessionStoreOptions } from './servers/session-store.js'
@@ -18,5 +18,4 @@ export { loadConfig, type DaemonConfigInput } from './daemon/config.js'
 export type { BoxVerdict, Evidence, NodeVerdict } from './monitor/verdict.js'
 export type { RecoveryReport, RecoveryTarget } from './recovery/recover.js'
 export type { RecoveryStep } from './region/control.js'
-export type { MemoryRange, PreparedRead, RemoteMemory, Watch, WatchEvent, WatchPlan } from './fabric/remote-memory.js'
 export { BackdoorsError, isBackdoorsError, type ErrorCode, type ErrorDetails } from './errors.js'

@@ -58,9 +58,6 @@ export function lockForDaemon(region: Region): void {
   }
 }
 
-/** Is a daemon alive that lends this region? */
-export const hasDaemon = (region: Region): boolean => region.memory.isLocked(daemonLockOffset, 1)
-
 /** The control page's words, as the local machine sees them; it only reads them. */
 export class ControlWords {
   readonly #words: Uint32Array

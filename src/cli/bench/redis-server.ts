@@ -1,4 +1,4 @@
-/** A Redis server that is started for a comparison, on a unix socket and on loopback, and does not keep what it is told on disk. */
+/** A Redis server that is started for a comparison, on TCP loopback, and does not keep what it is told on disk. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -10,8 +10,6 @@ import { freePort } from '../../servers/free-port.js'
 const startTimeoutMs = 10_000
 
 export interface RedisServer {
-  /** Path of its unix socket. */
-  readonly path: string
   /** Its port on 127.0.0.1. */
   readonly port: number
 }
@@ -19,12 +17,11 @@ export interface RedisServer {
 /** @throws BackdoorsError INVALID_ARGUMENT where there is no `redis-server`, SYSTEM_CALL_FAILED, TIMEOUT; and what `run` throws */
 export async function withRedisServer<T>(run: (server: RedisServer) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'backdoors-redis-'))
-  const path = join(folder, 'socket')
   const port = await freePort()
-  const server = spawn('redis-server', ['--bind', '127.0.0.1', '--port', `${port}`, '--unixsocket', path, '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const server = spawn('redis-server', ['--bind', '127.0.0.1', '--port', `${port}`, '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
   try {
     await untilReady(server)
-    return await run({ path, port })
+    return await run({ port })
   } finally {
     await end(server)
     rmSync(folder, { recursive: true, force: true })

@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander'
 import { existsSync } from 'node:fs'
 import type { Output } from '../output.js'
 import { table } from '../table.js'
+import { parseCount, parseCounts } from './counts.js'
 import type { RivalStore, SessionStoreRow } from './session-store.js'
 
 const examples = `
@@ -30,10 +31,10 @@ export function registerSessionStore(bench: Command, output: Output): void {
   bench
     .command('session-store')
     .description('stores of express-session: ours, connect-redis, MemoryStore')
-    .option('--pairs <count>', 'runs of each store', positive, 10)
+    .option('--pairs <count>', 'runs of each store', parseCount, 10)
     .option('--seconds <seconds>', 'length of a run', seconds, 0.5)
-    .option('--in-flight <counts>', 'operations under way at a time, with commas between', (text) => text.split(',').map(positive), [1, 32])
-    .option('--sessions <count>', 'that are there', positive, 1000)
+    .option('--in-flight <counts>', 'operations under way at a time, with commas between', parseCounts, [1, 32])
+    .option('--sessions <count>', 'that are there', parseCount, 1000)
     .option('--history <file>', 'append the rows to this file as JSON lines')
     .option('--json', 'one JSON object on stdout')
     .addHelpText('after', examples)
@@ -50,12 +51,6 @@ export function registerSessionStore(bench: Command, output: Output): void {
 
 function tableRow({ inFlight, operationsPerSecond: { backdoors, connectRedis, memoryStore }, timesConnectRedis: { mean, low, high }, goal }: SessionStoreRow): (string | number)[] {
   return [inFlight, ...[backdoors, connectRedis, memoryStore].map(({ p50 }) => Math.round(p50)), `${mean.toFixed(1)} (${low.toFixed(1)} to ${high.toFixed(1)})`, `≥ ${goal}`]
-}
-
-function positive(text: string): number {
-  const count = Number(text)
-  if (Number.isInteger(count) && count >= 1 && count <= 1e6) return count
-  throw new InvalidArgumentError('It must be a whole number from 1 to 1,000,000.')
 }
 
 function seconds(text: string): number {

@@ -1,6 +1,7 @@
 /** `backdoors bench detect`, `false-suspicions`, `scale`, `intrusion`, `extract` and `continuable`: their options. */
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { Output } from '../output.js'
+import { parseCount, parseCounts } from './counts.js'
 import type { DetectResult } from './detect.js'
 import type { BenchReport, ReportOptions } from './report.js'
 
@@ -30,6 +31,9 @@ async function print(output: Output, made: BenchReport, options: ReportOptions):
   const { report } = await import('./report.js')
   report(output, made, options)
 }
+
+/** Of `scale`. */
+const defaultPeerCounts: readonly number[] = [16, 64, 256, 1024]
 
 interface Times {
   readonly deadlineUs?: number
@@ -76,7 +80,7 @@ function registerFalseSuspicions(bench: Command, output: Output): void {
 
 function registerScale(bench: Command, output: Output): void {
   command(bench, 'scale', 'how many peers one thread on one processor watches', seeDocs('backdoors bench scale --peers 16,256', 'Each peer is a file with 4 sensors. First all are watched at 1 kHz; then ever longer intervals are tried until one is held.'))
-    .addOption(new Option('--peers <counts>', 'with commas between').argParser(parseCounts).default([16, 64, 256, 1024], '16,64,256,1024'))
+    .addOption(new Option('--peers <counts>', 'with commas between').argParser(parseCounts).default(defaultPeerCounts, defaultPeerCounts.join(',')))
     .option('--seconds <seconds>', 'of each measurement', parseNumber, 3)
     .option('--cpu <number>', 'the processor that the thread keeps to', (text) => parseCount(text, 0), 0)
     .action(async ({ peers, seconds, cpu, ...options }: ReportOptions & { peers: number[]; seconds: number; cpu: number }) => {
@@ -126,9 +130,10 @@ function registerContinuable(bench: Command, output: Output): void {
   command(bench, 'continuable', 'whether an HTTP server is slower because its connections are continuable', seeDocs('backdoors bench continuable --pairs 30', 'Pairs of runs, one of a continuable server and one of the same without, in a random order; the intervals are of the mean ratio.\nOn a busy machine, believe the processor time of the server rather than the throughput.'))
     .option('--pairs <count>', 'of runs', parseCount, 20)
     .option('--requests <count>', 'of each run', parseCount, 20_000)
-    .action(async ({ pairs, requests, ...options }: ReportOptions & { pairs: number; requests: number }) => {
+    .addOption(new Option('--application <name>', 'that the server runs: nothing but a handler, or one of Express (needs the package express)').choices(['bare', 'express']).default('bare'))
+    .action(async ({ application, pairs, requests, ...options }: ReportOptions & { application: 'bare' | 'express'; pairs: number; requests: number }) => {
       const { benchContinuable, continuableReport } = await import('./continuable.js')
-      await print(output, continuableReport(await benchContinuable({ pairs, requests }, (text) => output.note(text))), options)
+      await print(output, continuableReport(await benchContinuable({ application, pairs, requests }, (text) => output.note(text))), options)
     })
 }
 
@@ -137,12 +142,3 @@ function parseNumber(text: string): number {
   if (number > 0 && number <= 3.6e9) return number
   throw new InvalidArgumentError('It has to be a number above 0, and no more than an hour of microseconds.')
 }
-
-function parseCount(text: string, least: unknown = 1): number {
-  const count = Number(text)
-  const lowest = least === 0 ? 0 : 1
-  if (Number.isInteger(count) && count >= lowest && count <= 1e9) return count
-  throw new InvalidArgumentError(`It has to be a whole number from ${lowest} to 1,000,000,000.`)
-}
-
-const parseCounts = (text: string): number[] => text.split(',').map((count) => parseCount(count))

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { asBackdoorsError } from '../../errors.js'
 import type { Output } from '../output.js'
 import { table } from '../table.js'
+import { parseCount } from './counts.js'
 import type { Circumstances } from './history.js'
 import type { Fabric, LatencyFigures, ReadLatencyResult, ThroughputFigures } from './read-latency.js'
 import type { BenchTarget } from './target.js'
@@ -110,12 +111,6 @@ const honestRow = ({ size, tier, us: all, byEventUs }: LatencyFigures): (string 
 const perftestRow = ({ size, tier, perftestUs: row }: LatencyFigures): (string | number)[] => [
   size, tier, row.iterations, us(row.min), us(row.max), us(row.typical), us(row.average), us(row.stdev), us(row.p99), us(row.p999),
 ]
-
-function parseCount(text: string): number {
-  const count = Number(text)
-  if (!Number.isInteger(count) || count < 1 || count > 10_000_000) throw new InvalidArgumentError('It has to be a whole number from 1 to 10,000,000.')
-  return count
-}
 
 function parseSizes(text: string): number[] {
   const sizes = text.split(',').map(Number)

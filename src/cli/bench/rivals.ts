@@ -1,7 +1,7 @@
 /**
  * What one would use instead, measured in the same run as `bench commit`: a Map of bytes, the MemoryStore of express-session, and
  * Redis. A Map and a MemoryStore go with their process; Redis outlives it, a round trip for each commit. It is
- * spoken to on a unix socket.
+ * spoken to on TCP loopback.
  */
 import { messagePackCodec } from '../../servers/codec.js'
 import { cart, type Cart, type CommitBenchRow } from './commit.js'
@@ -73,8 +73,8 @@ async function memoryStore(): Promise<(id: string) => Promise<void>> {
 
 async function withRedis<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
   const { Redis } = await loadRival(() => import('ioredis'), 'ioredis')
-  return await withRedisServer(async ({ path }) => {
-    const redis = new Redis({ path, lazyConnect: true, retryStrategy: () => null })
+  return await withRedisServer(async ({ port }) => {
+    const redis = new Redis({ host: '127.0.0.1', port, lazyConnect: true, retryStrategy: () => null })
     await redis.connect()
     try {
       return await run(redis)

@@ -26,7 +26,6 @@ export interface ScaleRow {
   readonly highestHeldHz: number
 }
 
-export const defaultPeerCounts: readonly number[] = [16, 64, 256, 1024]
 /** Tried in this order, in microseconds. */
 const triedIntervalsUs: readonly number[] = [20, 50, 100, 200, 300, 400, 500, 700, 1000, 1500, 2000, 3000, 5000, 10_000]
 const heldShare = 0.99

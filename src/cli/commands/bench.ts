@@ -1,6 +1,7 @@
 /** `backdoors bench`: how fast it is on this machine. */
-import { InvalidArgumentError, type Command } from 'commander'
+import type { Command } from 'commander'
 import { existsSync } from 'node:fs'
+import { parseCount } from '../bench/counts.js'
 import { registerReadLatency } from '../bench/register.js'
 import type { PlottedSeries } from '../bench/plot.js'
 import { registerSessionStore } from '../bench/register-session-store.js'
@@ -53,9 +54,3 @@ function registerCommit(bench: Command, output: Output): void {
 
 /** Three digits that count: figures range from nanoseconds to milliseconds. */
 const figure = (value: number): string => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3))
-
-function parseCount(text: string): number {
-  const count = Number(text)
-  if (Number.isInteger(count) && count >= 1 && count <= 1e9) return count
-  throw new InvalidArgumentError('It must be a positive whole number.')
-}
