@@ -610,7 +610,7 @@ struct bd_held {
   uint32_t hash, record_bytes;
   uint32_t next, previous; /* in its store, in the order in which they came; plus 1 */
   uint16_t store, store_bytes, id_bytes, origin_bytes;
-  unsigned char current_is_b, current_has_prefix, idle_has_prefix;
+  unsigned char current_is_b;
 };
 
 struct bd_store {
@@ -1350,7 +1350,6 @@ static int bd_hold(backdoors_node *node, const struct bd_found *found) {
   held->idle = found->idle;
   held->record_bytes = record->total;
   held->current_is_b = found->is_b;
-  held->current_has_prefix = 1;
   held->hash = bd_hash(node->hash_key, prefix, record->store_bytes, prefix + record->store_bytes, record->id_bytes);
   bd_enlist(node, found->position);
   /* The slot keeps its place in the entry, so that it is named at every instant of this, too. */
@@ -1681,7 +1680,6 @@ static int bd_grow_idle(backdoors_node *node, uint32_t position, uint64_t record
   if (start == BD_NONE) return BACKDOORS_BOX_FULL;
   held->idle.start = start;
   held->idle.units = units;
-  held->idle_has_prefix = 0;
   return 0;
 }
 
@@ -1692,7 +1690,6 @@ static int bd_set_origin(struct bd_held *held, const unsigned char *origin, size
   memcpy(prefix + names, origin, origin_bytes);
   held->prefix = prefix;
   held->origin_bytes = BD_CAST(uint16_t, origin_bytes);
-  held->current_has_prefix = held->idle_has_prefix = 0;
   return 0;
 }
 
@@ -1708,11 +1705,9 @@ static void bd_write_record(backdoors_node *node, struct bd_held *held, const vo
   bd_put32(at + 28, options->ttl_ms);
   bd_put32(at + 32, held->store_bytes | (BD_CAST(uint32_t, held->id_bytes) << 16));
   bd_put32(at + 36, held->origin_bytes);
-  if (!held->idle_has_prefix) {
-    bd_put64(at + 40, 0);
-    memcpy(at + BD_RECORD, held->prefix, prefix_bytes);
-    held->idle_has_prefix = 1;
-  }
+  /* All of it anew each time: what has been damaged in the slot meanwhile must not get a CRC that is right. */
+  bd_put64(at + 40, 0);
+  memcpy(at + BD_RECORD, held->prefix, prefix_bytes);
   if (payload_bytes > 0) memcpy(at + BD_RECORD + prefix_bytes, payload, payload_bytes);
   bd_release();
   bd_put32(at, bd_crc32c(at + 4, BD_RECORD + prefix_bytes + payload_bytes - 4, node->seed));
@@ -1722,11 +1717,8 @@ static void bd_write_record(backdoors_node *node, struct bd_held *held, const vo
 static void bd_publish(backdoors_node *node, uint32_t position, uint32_t record_bytes) {
   struct bd_held *held = &node->held[position];
   const struct bd_slot before = held->current;
-  const unsigned char before_has_prefix = held->current_has_prefix;
   held->current = held->idle;
-  held->current_has_prefix = held->idle_has_prefix;
   held->idle = before;
-  held->idle_has_prefix = before_has_prefix;
   held->current_is_b = !held->current_is_b;
   held->record_bytes = record_bytes;
   bd_put_sequence(node, position, node->sequence);

@@ -11,7 +11,7 @@ import { isBackdoorsError } from '../../../src/errors.js'
 import { ShmMemory } from '../../../src/fabric/shm/shm-memory.js'
 import { BoxOwner } from '../../../src/region/box-owner.js'
 import { claimGeneration, encodeClaim } from '../../../src/region/control.js'
-import { control, controlPairOffset, type RegionGeometry } from '../../../src/region/layout.js'
+import { control, controlPairOffset, indexEntry, indexFlags, record, slotUnitBytes, type RegionGeometry } from '../../../src/region/layout.js'
 import { readDirectory, readHeader, readSensors, readSessions } from '../../../src/region/region-reader.js'
 import { createRegion, openRegion, type Region } from '../../../src/region/region.js'
 import { payloadOf } from '../../../src/region/testing/writer-box.js'
@@ -28,6 +28,8 @@ type Operation =
   | { readonly kind: 'fence' }
   | { readonly kind: 'announce' }
   | { readonly kind: 'tear' }
+  /** Of the session of this entry, in the version that its next commit writes over. */
+  | { readonly kind: 'damage'; readonly entry: number; readonly at: number }
 
 const geometry: RegionGeometry = { boxCount: 4, sensorsPerBox: 2, sessionsPerBox: 7, heapBytes: 6000 }
 const roomy: RegionGeometry = { ...geometry, heapBytes: 30_000 }
@@ -88,8 +90,8 @@ class Pair {
       return ['0', await driver.ask(`clock ${this.nowMs}`)]
     }
     const owner = this.#owner
-    if (operation.kind === 'fence' || operation.kind === 'announce' || operation.kind === 'tear') {
-      for (const region of this.#seen) if (owner) interfere(region, owner, operation.kind)
+    if (operation.kind === 'fence' || operation.kind === 'announce' || operation.kind === 'tear' || operation.kind === 'damage') {
+      for (const region of this.#seen) if (owner) interfere(region, owner, operation)
       return ['', '']
     }
     if (owner === undefined) return ['', '']
@@ -129,6 +131,14 @@ class Pair {
     return Buffer.compare(left.bytes.subarray(start), right.bytes.subarray(start)) === 0 ? [] : differing(left.bytes, right.bytes, start)
   }
 
+  /** What a reader finds in the box that the one in C wrote: store, id and sequence. */
+  async sessions(): Promise<[string, string, number][]> {
+    const memory = new ShmMemory({ peer: 'a', path: this.its })
+    const { sessions } = await readSessions(memory, await readHeader(memory), this.#owner?.box ?? 0)
+    await memory.close()
+    return sessions.map(({ store: inStore, id, sequence }) => [inStore, id, sequence])
+  }
+
   async end(): Promise<void> {
     if (this.#owner !== undefined) await driver.ask('abandon')
     this.#end()
@@ -138,14 +148,20 @@ class Pair {
   }
 }
 
-function interfere({ bytes, header: { plan } }: Region, { box, generation }: BoxOwner, how: 'fence' | 'announce' | 'tear'): void {
+function interfere({ bytes, header: { plan } }: Region, { box, generation }: BoxOwner, how: Extract<Operation, { kind: 'fence' | 'announce' | 'tear' | 'damage' }>): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset)
   const pair = controlPairOffset(box)
-  if (how !== 'tear') view.setUint32(pair + control.fence, generation, true)
-  if (how === 'announce') view.setBigUint64(pair + control.claim, encodeClaim({ recoverer: 2, term: 1, step: 'announced', generation: claimGeneration(generation) }), true)
+  if (how.kind === 'fence' || how.kind === 'announce') view.setUint32(pair + control.fence, generation, true)
+  if (how.kind === 'announce') view.setBigUint64(pair + control.claim, encodeClaim({ recoverer: 2, term: 1, step: 'announced', generation: claimGeneration(generation) }), true)
   // As a death within a change of the first two entries leaves them: in doubt.
   const index = plan.boxesOffset + box * plan.boxBytes + plan.indexInBox
-  if (how === 'tear') for (const entry of [0, 1]) view.setUint32(index + entry * 32 + 28, 0x1234_5678, true)
+  if (how.kind === 'tear') for (const entry of [0, 1]) view.setUint32(index + entry * indexEntry.bytes + indexEntry.crc, 0x1234_5678, true)
+  if (how.kind !== 'damage') return
+  const entry = index + how.entry * indexEntry.bytes
+  const idle = entry + ((view.getUint32(entry + indexEntry.flags, true) & indexFlags.currentIsB) === 0 ? indexEntry.slotB : indexEntry.slotA)
+  const [start, length] = [view.getUint32(idle, true), view.getUint32(idle + 4, true)].map((units) => units * slotUnitBytes) as [number, number]
+  const at = plan.boxesOffset + box * plan.boxBytes + plan.heapInBox + start + how.at
+  if (how.at < length) bytes[at] = (bytes[at] as number) ^ 1
 }
 
 function differing(left: Uint8Array, right: Uint8Array, start: number): string[] {
@@ -183,6 +199,7 @@ const operations: fc.Arbitrary<Operation[]> = fc.array(
     { weight: 5, arbitrary: fc.record({ ...constant('restart'), name }) },
     { weight: 3, arbitrary: fc.record({ ...constant('close'), name }) },
     { weight: 3, arbitrary: fc.constantFrom<Operation>({ kind: 'sweep' }, { kind: 'tear' }) },
+    { weight: 10, arbitrary: fc.record({ ...constant('damage'), entry: fc.nat(3), at: fc.integer({ min: 40, max: 63 }) }) },
     { weight: 1, arbitrary: fc.constantFrom<Operation>({ kind: 'fence' }, { kind: 'announce' }) },
   ),
   { minLength: 1, maxLength: 60 },
@@ -210,6 +227,20 @@ describe('the writer in C', { timeout: 120_000 }, () => {
       }),
       { numRuns: 150 },
     )
+  })
+
+  it('writes a session whole by its next commit, its id among it, wherever the damage was', async () => {
+    const pair = new Pair(join(folder, 'mine-damaged'), join(folder, 'its-damaged'), roomy)
+    const commit: Operation = { kind: 'commit', store: 'carts', id: 'user', length: 40, ttlMs: 0 }
+    await driver.ask(`clock ${startMs}`)
+    await pair.attach('shop')
+    for (let i = 0; i < 2; i++) expect(await pair.run(commit)).toEqual(['0', '0'])
+    // Its header, the reserved words, the store's name and the id of the version that is overwritten next.
+    for (let at = 0; at < record.headerBytes + 'cartsuser'.length; at++) await pair.run({ kind: 'damage', entry: 0, at })
+    expect(await pair.run(commit)).toEqual(['0', '0'])
+    expect(await pair.differences()).toEqual([])
+    expect(await pair.sessions()).toEqual([['carts', 'user', 3]])
+    await pair.end()
   })
 
   it('has the CRC of the standard, by the processor and by tables', async () => {
