@@ -6,7 +6,7 @@ import { areOf, decodeTables, readRelativeBase, readTables, readWord, type Kerne
 import { arm64FourKiB, pageBytes, x86FiveLevel, x86FourLevel, type PageTableFormat } from './page-table-format.js'
 import type { PhysicalMemory } from './physical-memory.js'
 import { KernelObject, type Selection } from './kernel-object.js'
-import type { Slice } from './slice.js'
+import { wordOf, type Slice } from './slice.js'
 import { findDirectMap } from './direct-map.js'
 import { VirtualMemory, type VirtualRange } from './virtual-memory.js'
 import { findVmcoreinfo, mostVmcoreinfoBytes, Vmcoreinfo } from './vmcoreinfo.js'
@@ -184,8 +184,6 @@ export class KernelImage {
     return new VirtualMemory({ physical: this.physical, format: this.format, root: translated.physical })
   }
 }
-
-const wordOf = (bytes: Uint8Array): bigint => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(0, true)
 
 const isAboutTheKernel = ({ code }: BackdoorsError): boolean => ['KERNEL_UNSUPPORTED', 'KERNEL_DATA_CORRUPT', 'NOT_MAPPED', 'OUT_OF_RANGE'].includes(code)
 

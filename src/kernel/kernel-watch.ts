@@ -4,8 +4,9 @@ import type { RemoteMemory, Watch, WatchEvent } from '../fabric/remote-memory.js
 import { judge } from '../monitor/judge.js'
 import type { ControlConnection, Evidence, NodeVerdict, ObservedKernel } from '../monitor/verdict.js'
 import type { KernelImage } from './kernel-image.js'
-import { decodePanicState, panicRanges, type PanicState } from './views/panic-state.js'
-import { judgePulse, PulseReader, type Pulse } from './views/pulse.js'
+import { judgePulse } from './views/judge-pulse.js'
+import { decodePanicState, judgePanic, panicRanges, type PanicState } from './views/panic-state.js'
+import { PulseReader, type Pulse } from './views/pulse.js'
 import type { VirtualRange } from './virtual-range.js'
 
 export interface KernelWatchOptions {
@@ -102,13 +103,12 @@ export class KernelWatch {
   }
 
   async #look(): Promise<void> {
-    const { image, deadlineUs, nowUs, onTrouble } = this.#options
+    const { image, nowUs, onTrouble } = this.#options
     try {
       if (!this.#closed && !this.#unreachable) {
-        const panic = await this.#observePanic(image, deadlineUs, nowUs())
+        const atUs = nowUs()
         // What was seen of a panic stands, whether or not more can be seen.
-        if (panic.panicked !== undefined) this.#kernel = panic
-        else this.#kernel = await this.#observePulse(deadlineUs, nowUs)
+        this.#kernel = this.#observePanic(await this.#readPanicState(image), atUs) ?? (await this.#observePulse())
       }
       this.#judge()
     } catch (error) {
@@ -118,18 +118,12 @@ export class KernelWatch {
     }
   }
 
-  /**
-   * `crash_kexec` sets `panic_cpu` for a moment on a machine that lives on: so another CPU has to be seen stopped, and where
-   * there is none that could be, it has to stay set for the deadline.
-   */
-  async #observePanic(image: KernelImage, deadlineUs: number, nowUs: number): Promise<ObservedKernel> {
-    const { isPanicked, panicCpu, onlineCpus, stoppedCpus, possibleCpus } = await this.#readPanicState(image)
-    this.#panicSinceUs = panicCpu === undefined ? undefined : (this.#panicSinceUs ?? nowUs)
-    const isSure = isPanicked && (stoppedCpus.length > 0 || nowUs - (this.#panicSinceUs ?? nowUs) >= deadlineUs)
-    this.#hurry(panicCpu !== undefined && !isSure)
-    if (!isSure) return {}
-    const others = possibleCpus.length > 1 ? `of ${possibleCpus.length} CPUs only ${onlineCpus.join(', ') || 'none'} is online` : 'it is the only CPU'
-    return { panicked: `panic_cpu is ${panicCpu}, and ${others}` }
+  /** @returns undefined where it has not panicked for sure */
+  #observePanic(state: PanicState, atUs: number): ObservedKernel | undefined {
+    this.#panicSinceUs = state.panicCpu === undefined ? undefined : (this.#panicSinceUs ?? atUs)
+    const panicked = judgePanic(state, atUs - (this.#panicSinceUs ?? atUs), this.#options.deadlineUs)
+    this.#hurry(state.panicCpu !== undefined && panicked === undefined)
+    return panicked === undefined ? undefined : { panicked }
   }
 
   async #readPanicState(image: KernelImage): Promise<PanicState> {
@@ -144,8 +138,12 @@ export class KernelWatch {
     else if (!isNeeded) this.#stopHurry = undefined
   }
 
-  async #observePulse(deadlineUs: number, nowUs: () => number): Promise<ObservedKernel> {
+  /** It may panic between the look for that and the pulse, which shows it as well. */
+  async #observePulse(): Promise<ObservedKernel> {
+    const { deadlineUs, nowUs } = this.#options
     const pulse = await (this.#pulses as PulseReader).read(nowUs)
+    const panicked = this.#observePanic(pulse.panic, pulse.atUs)
+    if (panicked !== undefined) return panicked
     const judged = judgePulse([...this.#earlier, pulse], { nowUs: nowUs(), deadlineUs })
     this.#earlier = judged.history
     return judged.kind === 'stalled' ? { stalled: judged.seen } : { moves: judged.seen }

@@ -8,6 +8,9 @@ export interface Slice {
 
 export const sliceOf = (bytes: Uint8Array): Slice => ({ view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), at: 0, length: bytes.length })
 
+/** The first eight bytes, as the kernel's machine has them. */
+export const wordOf = (bytes: Uint8Array): bigint => sliceOf(bytes).view.getBigUint64(0, true)
+
 /** The same bytes, not a copy. */
 export const bytesOf = ({ view, at, length }: Slice): Uint8Array => new Uint8Array(view.buffer, view.byteOffset + at, length)
 

@@ -5,6 +5,7 @@
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
 import type { KernelImage } from './kernel-image.js'
 import { KernelObject, type Selection } from './kernel-object.js'
+import { wordOf } from './slice.js'
 
 /** What a view could not read, beside what it could. */
 export type Faults = BackdoorsError[]
@@ -158,5 +159,3 @@ function inOrder(root: bigint, entries: ReadonlyMap<bigint, KernelObject>, node:
   }
   return sorted
 }
-
-const wordOf = (bytes: Uint8Array): bigint => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(0, true)

@@ -9,6 +9,7 @@ import type { KernelImage } from '../kernel-image.js'
 import { readBootIdentity } from '../boot-identity.js'
 import { pageBytes, x86FiveLevel } from '../page-table-format.js'
 import type { RamSpan } from '../physical-memory.js'
+import { wordOf } from '../slice.js'
 import { cpusOf, maskRange } from '../views/cpu-mask.js'
 import type { Faults } from '../walks.js'
 import { headBytes, packHead, packNotes, segmentFlags, type ElfNote, type ElfSegment } from './elf-writer.js'
@@ -138,7 +139,7 @@ async function readCpuNotes(image: KernelImage, faults: Faults): Promise<ElfNote
     if (!image.has('crash_notes') || !image.has('__per_cpu_offset')) return cpus.map(() => empty)
     const [variable, table] = [await image.variable('crash_notes'), image.addressOf('__per_cpu_offset')]
     const offsets = await image.memory.readMany(cpus.map((cpu) => ({ address: table + BigInt(cpu * 8), length: 8 })))
-    const notes = await image.memory.tryReadMany(offsets.map((word) => ({ address: BigInt.asUintN(64, variable + new DataView(word.buffer, word.byteOffset, 8).getBigUint64(0, true)), length: 20 + prstatusBytes })))
+    const notes = await image.memory.tryReadMany(offsets.map((word) => ({ address: BigInt.asUintN(64, variable + wordOf(word)), length: 20 + prstatusBytes })))
     return notes.map((note) => (note instanceof BackdoorsError ? undefined : statusIn(note)) ?? empty)
   } catch (error) {
     if (!isBackdoorsError(error, 'NOT_MAPPED', 'KERNEL_UNSUPPORTED')) throw error

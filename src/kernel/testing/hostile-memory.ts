@@ -51,16 +51,25 @@ export async function surviveDamage<T>(image: KernelImage, every: readonly numbe
   }), { numRuns: runs, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
 }
 
-/** Writes bytes over what stands at an address of the kernel's; the address must be mapped. */
-export async function withBytes(image: KernelImage, address: bigint, replacement: Uint8Array): Promise<KernelImage> {
-  const [translated] = await image.memory.translate([address])
-  if (translated === undefined || 'missing' in translated) throw new Error(`0x${address.toString(16)} is not mapped`)
-  const span = image.physical.spans.find(({ physical, length }) => physical <= translated.physical && translated.physical < physical + length)
-  if (span === undefined) throw new Error(`0x${address.toString(16)} is not in RAM`)
-  const start = translated.physical - span.physical + span.offset
+/** The same kernel, in whose memory other bytes stand here and there: by where they begin in the lent memory. They may be changed as it is read. */
+export function withPatches(image: KernelImage, patches: ReadonlyMap<number, Uint8Array>): KernelImage {
   return withChanges(image, (bytes, { offset }) => {
-    const from = Math.max(offset, start)
-    const to = Math.min(offset + bytes.length, start + replacement.length)
-    if (from < to) bytes.set(replacement.subarray(from - start, to - start), from - offset)
+    for (const [start, patch] of patches) {
+      const from = Math.max(offset, start)
+      const to = Math.min(offset + bytes.length, start + patch.length)
+      if (from < to) bytes.set(patch.subarray(from - start, to - start), from - offset)
+    }
   })
 }
+
+/** Where in the lent memory an address of the kernel's is; it must be mapped. */
+export async function offsetOf(image: KernelImage, address: bigint): Promise<number> {
+  const [translated] = await image.memory.translate([address])
+  if (translated === undefined || 'missing' in translated) throw new Error(`0x${address.toString(16)} is not mapped`)
+  const offset = image.physical.offsetOf(translated.physical, 1)
+  if (Number.isNaN(offset)) throw new Error(`0x${address.toString(16)} is not in RAM`)
+  return offset
+}
+
+/** Writes bytes over what stands at an address of the kernel's, which must be mapped; they must not reach over the end of a page. */
+export const withBytes = async (image: KernelImage, address: bigint, replacement: Uint8Array): Promise<KernelImage> => withPatches(image, new Map([[await offsetOf(image, address), replacement]]))

@@ -52,13 +52,16 @@ async function findInList(image: KernelImage, pid: number, selection: Selection,
 }
 
 /** `PF_KTHREAD` */
-const kernelThreadFlag = 0x0020_0000n
+const kernelThreadFlag = 0x0020_0000
+
+/** @param task with `flags` */
+export const isKernelThread = (task: KernelObject): boolean => (task.number('flags') & kernelThreadFlag) !== 0
 
 /**
  * Address of the task's `mm_struct`; 0 where it has none. A thread of the kernel may borrow a process's for a while.
  * @param task with `mm` and `flags`
  */
-export const ownMemory = (task: KernelObject): bigint => ((task.unsigned('flags') & kernelThreadFlag) === 0n ? task.pointer('mm') : 0n)
+export const ownMemory = (task: KernelObject): bigint => (isKernelThread(task) ? 0n : task.pointer('mm'))
 
 /**
  * The threads of a process, its first thread first.

@@ -90,23 +90,8 @@ describe('a kernel that moves', () => {
   })
 })
 
-describe('a kernel that panics', () => {
+it('a kernel of which somebody panics is judged as any other: what panic_cpu proves is asked of judgePanic', () => {
   const panicking = { panicCpu: 0, onlineCpus: [0], stoppedCpus: [1], isPanicked: true }
-
-  it('is panicked as soon as its other CPUs stopped, though it counts time', () => {
-    expect(kindOf([pulse(0), pulse(0.1, { jiffies: 1001n, cpus: [busy], panic: panicking })])).toBe('panicked')
-    expect(kindOf([pulse(0, { cpus: [busy], panic: panicking })])).toBe('panicked')
-  })
-
-  it('is not while other CPUs run: crash_kexec sets panic_cpu for a moment', () => {
-    expect(kindOf([pulse(0), pulse(0.1, { jiffies: 1001n, panic: { panicCpu: 0 } })])).toBe('alive')
-  })
-
-  it('with one CPU only is panicked once panic_cpu is seen to stay', () => {
-    const alone = { ...panicking, possibleCpus: [0], stoppedCpus: [] }
-    const first = judgePulse([pulse(0, { cpus: [busy], panic: alone })], { nowUs: 0, deadlineUs })
-    expect(first.kind).toBe('alive')
-    expect(kindOf([...first.history, pulse(0.1, { jiffies: 1001n, cpus: [busy], panic: alone })])).toBe('panicked')
-    expect(kindOf([...first.history, pulse(0.1, { jiffies: 1001n, cpus: [busy] })])).toBe('alive')
-  })
+  expect(kindOf([pulse(0), pulse(2, { cpus: [busy], panic: panicking })])).toBe('alive')
+  expect(kindOf(still({ cpus: [busy], panic: panicking }, 0, 2))).toBe('stalled')
 })

@@ -1,14 +1,12 @@
-/** Does a kernel live? A pure function of the pulses that were read of it. */
+/** Does a kernel go on? A pure function of the pulses that were read of it. Whether it has panicked is judged by `judgePanic`. */
 import type { CpuPulse, Pulse } from './pulse.js'
 
-export const pulseKinds = ['alive', 'idle', 'stalled', 'panicked'] as const
 /**
  * - `alive`: something has moved within the deadline.
  * - `idle`: nothing has, and nothing has to: every CPU that is online idles with its tick stopped, and no timer is overdue.
  * - `stalled`: a CPU is busy or a timer is overdue, and nothing has moved for longer than the deadline.
- * - `panicked`: `panic_cpu` is set and no other CPU runs. The panicking CPU may go on counting time.
  */
-export type PulseKind = (typeof pulseKinds)[number]
+export type PulseKind = 'alive' | 'idle' | 'stalled'
 
 export interface JudgedPulse {
   readonly kind: PulseKind
@@ -40,8 +38,6 @@ export function judgePulse(pulses: readonly Pulse[], { nowUs, deadlineUs }: Judg
   if (last === undefined) return { kind: 'alive', seen: 'no pulse has been read yet', history: [] }
   const since = firstAlike(pulses, last)
   const history = since === last ? [last] : [since, last]
-  const panicked = seenPanicked(pulses, last)
-  if (panicked !== undefined) return { kind: 'panicked', seen: panicked, history }
   const quietUs = Math.max(0, last.atUs - since.atUs)
   const quiet = `nothing has moved for ${Math.round(quietUs)} µs (deadline ${deadlineUs} µs)`
   if (quietUs <= deadlineUs) return { kind: 'alive', seen: pulses.length < 2 ? 'its first pulse' : 'its clocks and counters move', history }
@@ -67,15 +63,6 @@ function firstAlike(pulses: readonly Pulse[], last: Pulse): Pulse {
 function markOf({ jiffies, kernelTimeNs, panic, cpus }: Pulse): string {
   const perCpu = cpus.map(({ cpu, isIdle, isTickStopped, nextEventNs, counters }) => [cpu, isIdle, isTickStopped, nextEventNs, ...counters].join(' '))
   return [jiffies, kernelTimeNs, panic.panicCpu, ...perCpu].join('\n')
-}
-
-function seenPanicked(pulses: readonly Pulse[], { panic }: Pulse): string | undefined {
-  if (!panic.isPanicked) return undefined
-  const evidence = `panic_cpu is ${panic.panicCpu}`
-  if (panic.stoppedCpus.length > 0) return `${evidence}, and CPU ${panic.stoppedCpus.join(', ')} stopped`
-  // Nobody else could be seen to stop. crash_kexec sets panic_cpu for a moment, too: that does not last until another pulse.
-  const before = pulses.at(-2)?.panic
-  return before?.panicCpu === panic.panicCpu ? `${evidence} and stays so, and no other CPU is online` : undefined
 }
 
 function stallReason({ kernelTimeNs, cpus }: Pulse, quietUs: number, deadlineUs: number): string | undefined {

@@ -1,4 +1,4 @@
-/** Has a kernel panicked? The few words that tell, in one batch: for a watcher that asks often. */
+/** Has a kernel panicked? The few words that tell, in one batch, for a watcher that asks often; and what they prove. */
 import { BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
 import type { VirtualRange } from '../virtual-memory.js'
@@ -53,4 +53,16 @@ export function decodePanicState(image: KernelImage, read: readonly Uint8Array[]
  */
 export async function readPanicState(image: KernelImage): Promise<PanicState> {
   return decodePanicState(image, await image.memory.readMany(panicRanges(image)))
+}
+
+/**
+ * What shows that a kernel has panicked for sure: another CPU is seen stopped, or, where none is, `panic_cpu` stays set for longer
+ * than `crash_kexec` would have it set on a machine that lives on.
+ * @param setForUs how long `panic_cpu` has been seen set
+ * @returns undefined while that is not so
+ */
+export function judgePanic({ isPanicked, panicCpu, onlineCpus, stoppedCpus, possibleCpus }: PanicState, setForUs: number, deadlineUs: number): string | undefined {
+  if (!isPanicked || (stoppedCpus.length === 0 && setForUs < deadlineUs)) return undefined
+  const others = possibleCpus.length > 1 ? `of ${possibleCpus.length} CPUs only ${onlineCpus.join(', ') || 'none'} is online` : 'it is the only CPU'
+  return `panic_cpu is ${panicCpu}, and ${others}`
 }

@@ -5,7 +5,7 @@ import { counted } from '../testing/only-our-errors.js'
 import { panickedHost } from '../testing/panicked-host.js'
 import type { LogEntry } from './log.js'
 import { lastWords, readPanic } from './panic.js'
-import { readPanicState } from './panic-state.js'
+import { judgePanic, readPanicState, type PanicState } from './panic-state.js'
 
 const host = await panickedHost()
 const bytes = (...words: number[]): Uint8Array => new Uint8Array(Int32Array.from(words).buffer)
@@ -56,6 +56,22 @@ describe('panic_cpu and the masks of CPUs', () => {
 
   it('and all that is known of a panic, damaged on the way, give an answer or an error', async () => {
     await surviveDamage(host, [4, 100], 300, readPanic)
+  })
+})
+
+describe('that a kernel has panicked', () => {
+  const alone: PanicState = { panicCpu: 0, onlineCpus: [0], possibleCpus: [0], stoppedCpus: [], isPanicked: true }
+
+  it.each<[string, Partial<PanicState>, number, string | undefined]>([
+    ['is sure as soon as another CPU was seen to stop', { possibleCpus: [0, 1], stoppedCpus: [1] }, 0, 'panic_cpu is 0, and of 2 CPUs only 0 is online'],
+    ['is not while other CPUs run', { onlineCpus: [0, 1], possibleCpus: [0, 1], isPanicked: false }, 2000, undefined],
+    ['is not where panic_cpu was only just seen set, and nobody stopped', {}, 999, undefined],
+    ['is sure of the only CPU once panic_cpu has stayed set for the deadline', {}, 1000, 'panic_cpu is 0, and it is the only CPU'],
+    ['is sure where a crash kernel left no trace of stopping, after the deadline', { possibleCpus: [0, 1, 2, 3] }, 1000, 'panic_cpu is 0, and of 4 CPUs only 0 is online'],
+    ['is sure where no CPU is online any more', { onlineCpus: [], possibleCpus: [0, 1], stoppedCpus: [0, 1] }, 0, 'panic_cpu is 0, and of 2 CPUs only none is online'],
+    ['is not where nobody panics', { panicCpu: undefined, isPanicked: false }, 5000, undefined],
+  ])('%s', (_, state, setForUs, seen) => {
+    expect(judgePanic({ ...alone, ...state }, setForUs, 1000)).toBe(seen)
   })
 })
 

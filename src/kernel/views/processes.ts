@@ -6,7 +6,7 @@ import { walkList, type Faults } from '../walks.js'
 import { walkXarray } from '../xarray.js'
 
 /** `PID_MAX_LIMIT` of 64-bit kernels. */
-const mostPids = 4 << 20
+export const mostPids = 4 << 20
 
 /**
  * The first thread of each process, but for the idle task. By the table of process numbers, which takes a handful of batches

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { surviveDamage, withBytes, withChanges } from '../testing/hostile-memory.js'
+import { offsetOf, surviveDamage, withBytes, withPatches } from '../testing/hostile-memory.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
-import { judgePulse, PulseReader } from './pulse.js'
+import { judgePulse } from './judge-pulse.js'
+import { judgePanic } from './panic-state.js'
+import { PulseReader } from './pulse.js'
 import { timekeeperOf, timeOf } from './timekeeper.js'
 
 const host = await panickedHost()
@@ -19,7 +21,7 @@ describe('the pulse of a host that panicked', () => {
     expect(Number((pulse.cpus[0]?.nextEventNs ?? 0n) - pulse.kernelTimeNs) / 1e9).toBeLessThan(0.01)
     // INITIAL_JIFFIES is 5 minutes before 32 bits wrap.
     expect(Math.abs(Number(pulse.jiffies - 4294967296n + 300n * 250n) / 250 - seconds)).toBeLessThan(1)
-    expect(judgePulse([pulse], { nowUs: 17, deadlineUs: 1000 }).kind).toBe('panicked')
+    expect(judgePanic(pulse.panic, 0, 1000)).toBe('panic_cpu is 1, and of 2 CPUs only 1 is online')
   })
 
   it('costs one batch each time', async () => {
@@ -31,15 +33,10 @@ describe('the pulse of a host that panicked', () => {
 
   it('has a CPU that comes online, and one that goes offline no more', async () => {
     const online = host.addressOf('__cpu_online_mask')
-    let mask = 2
-    const [translated] = await host.memory.translate([online])
-    const at = (translated && 'physical' in translated && host.physical.locate({ physical: translated.physical, length: 1 })?.[0]?.offset) || -1
-    const image = withChanges(host, (bytes, { offset }) => {
-      if (offset <= at && at < offset + bytes.length) bytes[at - offset] = mask
-    })
-    const reader = await PulseReader.prepare(image)
+    const mask = Uint8Array.of(2)
+    const reader = await PulseReader.prepare(withPatches(host, new Map([[await offsetOf(host, online), mask]])))
     const cpusAt = async (online: number): Promise<number[]> => {
-      mask = online
+      mask[0] = online
       return (await reader.read(() => 0)).cpus.map(({ cpu }) => cpu)
     }
     expect([await cpusAt(2), await cpusAt(3), await cpusAt(1)]).toEqual([[1], [0, 1], [0]])

@@ -2,13 +2,11 @@
 import { BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
 import { KernelObject, Selection } from '../kernel-object.js'
-import { sliceOf } from '../slice.js'
+import { sliceOf, wordOf } from '../slice.js'
 import type { VirtualRange } from '../virtual-memory.js'
 import { decodePanicState, panicRanges, type PanicState } from './panic-state.js'
 import { isTickStopped, selectTick } from './tick.js'
 import { timekeeperOf, timeOf } from './timekeeper.js'
-
-export { judgePulse, type JudgedPulse, type PulseKind } from './judge-pulse.js'
 
 export interface CpuPulse {
   readonly cpu: number
@@ -134,7 +132,7 @@ export class PulseReader {
       return { places: cpu, variables, event: take({ selection: this.#event, address: cpu.device }) }
     })
     const [jiffies, ...masks] = fixed as [Uint8Array, ...Uint8Array[]]
-    return { jiffies: new DataView(jiffies.buffer, jiffies.byteOffset, 8).getBigUint64(0, true), panic: decodePanicState(this.#image, masks), timekeeper, cpus }
+    return { jiffies: wordOf(jiffies), panic: decodePanicState(this.#image, masks), timekeeper, cpus }
   }
 
   async #learn(cpus: readonly number[]): Promise<void> {

@@ -5,8 +5,9 @@ import { KernelObject, Selection } from '../kernel-object.js'
 import { pageBytes } from '../page-table-format.js'
 import { walkChains, type Faults } from '../walks.js'
 import { readArguments } from './arguments.js'
+import { isKernelThread, ownMemory } from './find-task.js'
 import { readThreadNames, selectKthreads } from './kernel-threads.js'
-import { readProcesses } from './processes.js'
+import { mostPids, readProcesses } from './processes.js'
 import { taskState, type TaskState } from './task-state.js'
 
 export interface Task {
@@ -60,9 +61,6 @@ export interface TaskOptions {
   readonly threads?: boolean
 }
 
-/** `PID_MAX_LIMIT` */
-const mostPids = 1 << 22
-const kernelThreadFlag = 0x0020_0000
 const realTimePriorities = 100
 const defaultPriority = 120
 
@@ -99,12 +97,9 @@ interface Around {
   readonly names: ReadonlyMap<bigint, string>
 }
 
-const isKernelThread = (task: KernelObject): boolean => (task.number('flags') & kernelThreadFlag) !== 0
-
-/** A kernel thread may borrow a process's memory for a while: it is not its own. */
 function memoryOf(task: KernelObject): bigint[] {
-  const mm = task.pointer('mm')
-  return mm === 0n || isKernelThread(task) ? [] : [mm]
+  const mm = ownMemory(task)
+  return mm === 0n ? [] : [mm]
 }
 
 function selectTask({ types }: KernelImage): Selection {
