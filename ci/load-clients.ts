@@ -2,7 +2,7 @@
  * Runs in a guest: clients of the example servers, each with a ledger of its own. Its first argument is a
  * `LoadArguments` as JSON. Says `{"event":"made"}` when all sessions are made and acknowledged, and takes one word
  * a line on its standard input: `fail NODE` (it failed just now), `gone NODE` (its machine is no more, so it is not asked in
- * the end), `stop` (audit, print the judgement, end).
+ * the end), `count` (says `{"event":"count","acknowledged":N}`, as of now), `stop` (audit, print the judgement, end).
  */
 import { createInterface } from 'node:readline'
 import { SessionClient, type ServerAddress } from '../src/cli/demo/client.js'
@@ -61,6 +61,7 @@ async function main({ servers, sessions, prefix = 's', seed, thinkMs, silenceMs 
     const [word, node] = line.split(' ')
     if (word === 'fail' && node) for (const ledger of ledgers) ledger.fail(node)
     if (word === 'gone' && node) gone.add(node)
+    if (word === 'count') say({ event: 'count', acknowledged: acknowledgedBy(ledgers) })
     if (word === 'stop') break
   }
   await Promise.all(clients.map((client) => client.stop(patienceMs)))
@@ -70,11 +71,13 @@ async function main({ servers, sessions, prefix = 's', seed, thinkMs, silenceMs 
   const count = (violation: (typeof violations)[number]): number => ledgers.filter((ledger) => ledger.has(violation)).length
   const judgement: LoadJudgement = {
     event: 'judged', sessions, recovered, lost: count('lost'), servedTwice: count('servedTwice'), invented: count('invented'),
-    acknowledged: ledgers.reduce((sum, ledger) => sum + ledger.acknowledged, 0), findings: findings.slice(0, 20),
+    acknowledged: acknowledgedBy(ledgers), findings: findings.slice(0, 20),
   }
   say(judgement)
   for (const client of clients) client.close()
 }
+
+const acknowledgedBy = (ledgers: readonly SessionLedger[]): number => ledgers.reduce((sum, ledger) => sum + ledger.acknowledged, 0)
 
 /** Every server that answers is asked what it has of the session. */
 async function holdersOf(session: string, servers: readonly ServerAddress[], silenceMs: number): Promise<Holder[]> {

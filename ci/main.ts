@@ -57,7 +57,7 @@ async function bounded<T>({ accel, deadlineS }: CommonOptions, body: (machines: 
 
 interface RunOptions extends CommonOptions {
   readonly json?: boolean;
-  readonly trials: number;
+  readonly trials?: number;
   readonly plot?: string;
 }
 
@@ -71,7 +71,7 @@ const failure = (error: unknown): Outcome => ({
   exitCode: exitCodeOf(error),
 });
 
-async function runOn(machines: Machines, scenario: Scenario, shared: ScenarioContext['shared'], { trials, plot }: Pick<RunOptions, 'trials' | 'plot'>): Promise<Outcome> {
+async function runOn(machines: Machines, scenario: Scenario, shared: ScenarioContext['shared'], { trials = scenario.defaultTrials ?? 1, plot }: Pick<RunOptions, 'trials' | 'plot'>): Promise<Outcome> {
   const { network, runPath } = machines;
   try {
     const result = await scenario.run({ boot: machines.boot.bind(machines), ramFile: machines.ramFile.bind(machines), network, runPath, trials, ...(plot === undefined ? {} : { plotPath: plot }), log, shared });
@@ -183,7 +183,7 @@ function buildProgram(setExitCode: (code: number) => void): Command {
   withCommonOptions(program.command('run').argument('<scenarios...>', 'of `rig list`'), 600)
     .description('run scenarios, one after another; each prints its result on standard output, as JSON')
     .option('--json', 'a result on one line, for machines')
-    .option('--trials <count>', 'how often to repeat what is measured', whole, 1)
+    .option('--trials <count>', 'how often to repeat what is measured; each scenario has a default of its own', whole)
     .option('--plot <file>', 'draw the last trial as an SVG picture (tcp-takeover)')
     .action(async (names: string[], options: RunOptions) => {
       setExitCode(await runScenarios(names, options));

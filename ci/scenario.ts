@@ -37,6 +37,8 @@ export interface Scenario {
   readonly summary: string;
   /** Neighbours of one name run on the same machines, which they leave as they found them. */
   readonly machines?: string;
+  /** Of a full run, where `--trials` does not say otherwise; 1 by default. */
+  readonly defaultTrials?: number;
   /** Throws only when no verdict was possible; what was tested and found wanting is `ok: false`. */
   run(context: ScenarioContext): Promise<ScenarioResult>;
 }

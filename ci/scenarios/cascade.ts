@@ -1,6 +1,6 @@
 /** Three of five nodes hang, one after another: each while it recovers the one before. The other two end up with everything. */
 import type { Scenario } from '../scenario.js'
-import { hang, judge, startClients, startCluster, wakeFenced, type ClusterNode, type RigEvent } from './cluster.js'
+import { hang, isUnharmed, judge, startClients, startCluster, wakeFenced, type ClusterNode, type RigEvent } from './cluster.js'
 
 const sessions = 30
 const names = ['a', 'b', 'c', 'd', 'e'] as const
@@ -48,7 +48,7 @@ export const cascade: Scenario = {
     log(`everything is with ${survivors.map(({ name }) => name).join(' and ')}`)
     const fenced = await Promise.all(down.map(wakeFenced))
     const judgement = await judge(clients)
-    const ok = fenced.every(Boolean) && judgement.lost === 0 && judgement.servedTwice === 0 && judgement.invented === 0 && judgement.recovered === sessions
+    const ok = fenced.every(Boolean) && isUnharmed(judgement) && judgement.recovered === sessions
     return { ok, ...judgement, down: down.map(({ name }) => name), survivors: survivors.map(({ name }) => name), fenced, recoverMs }
   },
 }

@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Scenario } from '../scenario.js'
+import { spreadOf } from '../spread.js'
 import { bootGuests, rigTimes, startNodes } from './cluster.js'
 
 const deadlineMs = 1000
@@ -12,24 +13,24 @@ const deadlineMs = 1000
 const beatMs = deadlineMs / 5
 /** Between a server's word that it beats again and its next stop, in milliseconds. */
 const longestPauseMs = 500
-
-const percentile = (sorted: readonly number[], p: number): number => sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * p) - 1)] ?? NaN
+/**
+ * No goal, which is a deadline and an interval: a detector that works is far from this even where guests wait for their processor for
+ * seconds. One that is not, or that notices by other means than the deadline, is beyond it.
+ */
+const latestMs = 10 * deadlineMs
 
 export const detect: Scenario = {
   name: 'detect',
+  defaultTrials: 200,
   summary: 'time from SIGSTOP of a server to the verdict, --trials times; suspicions of a server that was not stopped',
   async run(context) {
     const { log, trials } = context
     const cluster = await bootGuests(context, ['a', 'b'])
     const [a, b] = await startNodes(context, cluster, { a: { serverDeadlineMs: deadlineMs }, b: { recovery: { enabled: false } } })
     const times: number[] = []
-    let falseSuspicions = 0
-    const verdictsSince = (sinceMs: number): number => b.daemonLog.events.filter(({ event, peer, verdict, atMs }) => event === 'verdict' && peer === 'a' && verdict !== 'alive' && atMs > sinceMs).length
     const startedAtMs = performance.now()
     for (let i = 0; i < trials; i++) {
-      const restedFromMs = performance.now()
       await sleep(Math.random() * longestPauseMs)
-      falseSuspicions += verdictsSince(restedFromMs)
       const stoppedAtMs = performance.now()
       a.server.kill('SIGSTOP')
       const verdict = await b.daemonLog.until('verdict', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind === 'app-stalled' && atMs > stoppedAtMs)
@@ -38,12 +39,13 @@ export const detect: Scenario = {
       await b.daemonLog.until('word that it beats', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind === 'alive' && atMs > verdict.atMs)
       if ((i + 1) % 20 === 0) log(`${i + 1} of ${trials}`)
     }
-    const sorted = [...times].sort((one, other) => one - other)
-    const [p50, p99, max] = [0.5, 0.99, 1].map((p) => Math.round(percentile(sorted, p)))
+    // One for each stop; what was said beside these was said of a server, or a machine, that was well.
+    const suspicions = b.daemonLog.events.filter(({ event, peer, verdict, atMs }) => event === 'verdict' && peer === 'a' && verdict !== 'alive' && atMs > startedAtMs)
+    const falseSuspicions = suspicions.length - trials
     return {
       // A verdict before the deadline would be one without evidence.
-      ok: times.length === trials && times.every((ms) => ms >= deadlineMs - beatMs),
-      trials, deadlineMs, intervalMs: rigTimes.intervalMs, detectMs: { p50, p99, max }, falseSuspicions, seconds: Math.round((performance.now() - startedAtMs) / 1000),
+      ok: falseSuspicions === 0 && times.every((ms) => ms >= deadlineMs - beatMs && ms <= latestMs),
+      trials, deadlineMs, latestMs, intervalMs: rigTimes.intervalMs, detectMs: spreadOf(times), falseSuspicions, seconds: Math.round((performance.now() - startedAtMs) / 1000),
     }
   },
 }

@@ -3,7 +3,7 @@
  * nothing recovered from nothing; woken again, everything reconnects and its sessions were never anybody else's.
  */
 import type { Scenario } from '../scenario.js'
-import { judge, rigTimes, startClients, startCluster } from './cluster.js'
+import { isUnharmed, judge, rigTimes, startClients, startCluster } from './cluster.js'
 
 const sessions = 30
 /** Frozen on after the verdict, so that a late recovery would show. In milliseconds. */
@@ -32,8 +32,7 @@ export const freezeHost: Scenario = {
     log('b watches a again')
     const judgement = await judge(clients)
     const fenced = a.serverLog.find(({ event }) => event === 'fenced') !== undefined
-    const ok = verdict.verdict === 'unreachable' && stepsWhileFrozen === 0 && !fenced && judgement.lost === 0 &&
-      judgement.servedTwice === 0 && judgement.invented === 0 && judgement.recovered === 0
+    const ok = verdict.verdict === 'unreachable' && stepsWhileFrozen === 0 && !fenced && isUnharmed(judgement) && judgement.recovered === 0
     return {
       ok, failure: 'freeze', ...judgement, verdict: verdict.verdict, seen: verdict.seen, stepsWhileFrozen, fenced,
       unreachableAfterMs: rigTimes.unreachableAfterMs, detectMs: Math.round(verdict.atMs - frozenAtMs),

@@ -3,7 +3,7 @@ import type { Guest } from '../guest.js'
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
 import { hangKernel } from '../hang-kernel.js'
 import { panicKernel } from '../panic-kernel.js'
-import { judge, rigTimes, startClients, type RigEvent } from './cluster.js'
+import { isUnharmed, judge, rigTimes, startClients, type RigEvent } from './cluster.js'
 import { hostMachines, startHostCluster, type HostCluster } from './hosts.js'
 
 const sessions = 40
@@ -17,7 +17,7 @@ interface HostFailure {
   readonly verdicts: readonly string[]
   /** @returns when it failed, where that is later than the call; and how long after that it had stopped, where that takes time. */
   fail(guest: Guest, cluster: HostCluster): Promise<{ failedMs: number; stoppedAfterMs?: number } | void>
-  /** After the recovery: what the host does when it runs on. @returns whether its servers found themselves fenced */
+  /** After the recovery: the host runs on, and its server has to find itself fenced. Without it, the host stays dead. */
   revive?(guest: Guest): Promise<void>
 }
 
@@ -45,7 +45,7 @@ async function trial(context: ScenarioContext, cluster: HostCluster, failure: Ho
   if (failure.revive === undefined) clients.process.write('gone a\n')
   const judgement = await judge(clients)
   await guest.close()
-  const ok = judgement.lost === 0 && judgement.servedTwice === 0 && judgement.invented === 0 && judgement.recovered === sessions &&
+  const ok = isUnharmed(judgement) && judgement.recovered === sessions &&
     failure.verdicts.includes(String(verdict.verdict)) && fenced !== false
   return {
     ok, delayMs: Math.round(delayMs), ...judgement, verdict: verdict.verdict, seen: verdict.seen, ...(fenced === undefined ? {} : { fenced }),

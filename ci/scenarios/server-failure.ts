@@ -1,6 +1,6 @@
 /** A server process fails under load while its machine lives: killed, or stopped and woken again. */
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
-import { judge, rigTimes, startClients, startThree, threeMachines, type ClusterNode, type RigEvent } from './cluster.js'
+import { isUnharmed, judge, rigTimes, startClients, startThree, threeMachines, type ClusterNode, type RigEvent } from './cluster.js'
 
 const sessions = 40
 
@@ -24,7 +24,7 @@ async function fail(context: ScenarioContext, signal: 'SIGKILL' | 'SIGSTOP', ver
   const judgement = await judge(clients)
   await Promise.all([a, b, c].map(({ guest }) => guest.close()))
   const announced = watchers.filter(({ daemonLog }) => daemonLog.find(({ event, outcome }) => event === 'recovered' && outcome === 'announced'))
-  const ok = judgement.lost === 0 && judgement.servedTwice === 0 && judgement.invented === 0 && judgement.recovered === sessions &&
+  const ok = isUnharmed(judgement) && judgement.recovered === sessions &&
     verdicts.includes(String(verdict.verdict)) && announced.length === 1 && fenced !== false
   return {
     ok, failure: signal, ...judgement, verdict: verdict.verdict, seen: verdict.seen, recoverers: announced.length, ...(fenced === undefined ? {} : { fenced }),

@@ -3,6 +3,7 @@ import type { Guest } from '../guest.js'
 import { guestProgram } from '../guest-programs.js'
 import { panicKernel } from '../panic-kernel.js'
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
+import { spreadOf } from '../spread.js'
 import type { ClientJudgement, TakeoverClientsArguments } from '../takeover/clients.js'
 import { drawTakeover } from '../takeover/picture.js'
 import { SegmentLog, type ObservedWait } from '../takeover/segments.js'
@@ -24,21 +25,13 @@ async function startClients(guest: Guest, prefix: string) {
   return { clients, log: new EventLog(clients) }
 }
 
-const percentile = (sorted: readonly number[], share: number): number => Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0)
-const ascending = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b)
-
-function spread(values: readonly number[]): Record<string, number> {
-  const sorted = ascending(values)
-  return { p50: percentile(sorted, 0.5), p90: percentile(sorted, 0.9), p99: percentile(sorted, 0.99), max: percentile(sorted, 1) }
-}
-
 /** How long each client waited; of those whose request was lost on the way, also how much longer than their own time-out made them. */
 function waitsOf(waits: readonly ObservedWait[]): Record<string, unknown> {
   const lost = waits.filter(({ transmissions }) => transmissions > 1)
   const heard = waits.filter(({ transmissions }) => transmissions === 1)
   return {
-    waitMs: spread(waits.map(({ waitMs }) => waitMs)), requestsLost: lost.length,
-    heardWaitMs: spread(heard.map(({ waitMs }) => waitMs)), afterOwnTimeoutMs: spread(lost.map(({ afterLastMs }) => afterLastMs)),
+    waitMs: spreadOf(waits.map(({ waitMs }) => waitMs)), requestsLost: lost.length,
+    heardWaitMs: spreadOf(heard.map(({ waitMs }) => waitMs)), afterOwnTimeoutMs: spreadOf(lost.map(({ afterLastMs }) => afterLastMs)),
   }
 }
 
