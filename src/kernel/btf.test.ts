@@ -51,6 +51,29 @@ describe('a kernel\'s types', () => {
     expect(btf.member('task_struct', 'flags.high')).toMatchObject({ offset: 57, bitField: { shift: 3, bits: 2 } })
   })
 
+  it.each<[string, number[]]>([
+    ['pid', [0]], ['tasks.next', [24]], ['tasks.next.prev', [24, 8]], ['tasks.prev.next.next', [32, 0, 0]],
+  ])('task_struct.%s is reached by members at %j, through pointers', (path, offsets) => {
+    expect(btf.steps('task_struct', path)?.map(({ offset }) => offset)).toEqual(offsets)
+    expect(btf.member('task_struct', path)?.offset).toBe(offsets.length === 1 ? offsets[0] : undefined)
+  })
+
+  it.each(['tasks.next.absent', 'tasks.next.next.', 'pid.next', 'absent.next'])('lead nowhere by task_struct.%s', (path) => {
+    expect(btf.steps('task_struct', path)).toBeUndefined()
+  })
+
+  it('say which numbers have a sign, behind typedefs too', () => {
+    const made = new BtfBuilder()
+    const ids = [made.int('short', 2, true), made.int('u16', 2), made.enumeration('', { BELOW: -2 }), made.enumeration('', { ABOVE: 2 }), made.add('typedef', 's16', 1), made.add('pointer', '', 1)]
+    expect([0, ...ids].map((id) => new Btf(made.bytes()).isSigned(id))).toEqual([false, true, false, true, false, true, false])
+  })
+
+  it('have arrays without a length, whose elements are numbered on', () => {
+    const made = new BtfBuilder()
+    made.structure('struct', 'open', 8, [{ name: 'rest', type: made.array(made.int('u32', 4), 0), bit: 64 }])
+    expect(new Btf(made.bytes()).member('open', 'rest[3]')).toMatchObject({ offset: 20, length: 4 })
+  })
+
   it.each(['absent', 'comm[16]', 'comm[x]', 'comm[', 'pid[0]', 'pid.x', 'tasks.', '', 'comm.x'])('has no task_struct.%s', (path) => {
     expect(btf.member('task_struct', path)).toBeUndefined()
   })
@@ -120,6 +143,7 @@ describe('damaged types', () => {
           const found = btf.member('task_struct', path)
           if (found) expect(Number.isSafeInteger(found.offset + found.length)).toBe(true)
         }
+        for (const { type } of btf.steps('task_struct', 'tasks.next.prev') ?? []) btf.isSigned(type)
         for (let id = 0; id <= btf.size; id++) btf.sizeOf(id)
         btf.constant('BELOW')
       } catch (error) {

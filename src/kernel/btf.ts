@@ -11,6 +11,8 @@ import { hashByte, hashOfName, hashStart } from './name-hash.js'
 const magic = 0xeb9f
 const headerBytes = 24
 const typeBytes = 12
+/** `BTF_INT_SIGNED`, in the word behind an integer type. */
+const signedInt = 1 << 24
 /** Modifiers, typedefs and arrays in arrays lead on at most so far: what leads further goes in a circle. */
 const mostSteps = 64
 /** Structures in structures, anonymous ones among them. */
@@ -163,25 +165,50 @@ export class Btf {
    * @throws BackdoorsError KERNEL_DATA_CORRUPT
    */
   member(structure: string, path: string): BtfMember | undefined {
+    const steps = this.steps(structure, path)
+    return steps?.length === 1 ? steps[0] : undefined
+  }
+
+  /**
+   * As `member`, for a path that may lead through pointers as well: `signal.oom_score_adj`.
+   * @returns the pointers on the way, each in what the one before it points to, and then the member
+   * @throws BackdoorsError KERNEL_DATA_CORRUPT
+   */
+  steps(structure: string, path: string): BtfMember[] | undefined {
     const found = this.find(structure)
     if (found === undefined) return undefined
-    let bit = 0
-    let at: { type: number; bits: number } = { type: this.resolve(found.id), bits: 0 }
+    const steps: BtfMember[] = []
+    let at = { type: this.resolve(found.id), bit: 0, bits: 0 }
     for (const part of path.split('.')) {
+      const target = at.type === 0 || this.#kindOf(at.type) !== 'pointer' ? undefined : this.targetOf(at.type)
+      if (target !== undefined) {
+        steps.push(this.#memberAt(at))
+        at = { type: target, bit: 0, bits: 0 }
+      }
       const [name, ...indexes] = part.split('[')
       const next = this.#memberOf(at.type, Buffer.from(name as string, 'latin1'), mostNesting)
       if (next === undefined) return undefined
-      bit += next.bit
-      at = next
+      at = { ...next, bit: at.bit + next.bit }
       for (const index of indexes) {
         const element = this.#elementOf(at.type, index)
         if (element === undefined) return undefined
-        bit += element.bit
-        at = element
+        at = { ...element, bit: at.bit + element.bit }
       }
     }
-    const bitField = at.bits > 0 ? { bitField: { shift: bit % 8, bits: at.bits } } : {}
-    return { offset: Math.floor(bit / 8), length: this.sizeOf(at.type), type: at.type, ...bitField }
+    return [...steps, this.#memberAt(at)]
+  }
+
+  /** Does an integer of this type, or an enum, have a sign? @throws BackdoorsError KERNEL_DATA_CORRUPT */
+  isSigned(id: number): boolean {
+    const at = this.resolve(id)
+    const kind = at === 0 ? 'void' : this.#kindOf(at)
+    if (kind === 'enum' || kind === 'enum64') return this.#view.getUint32(this.#offsetOf(at) + 4, true) >>> 31 === 1
+    return kind === 'int' && (this.#view.getUint32(this.#offsetOf(at) + typeBytes, true) & signedInt) !== 0
+  }
+
+  #memberAt({ type, bit, bits }: { readonly type: number; readonly bit: number; readonly bits: number }): BtfMember {
+    const bitField = bits > 0 ? { bitField: { shift: bit % 8, bits } } : {}
+    return { offset: Math.floor(bit / 8), length: this.sizeOf(type), type, ...bitField }
   }
 
   /**
@@ -231,7 +258,8 @@ export class Btf {
     const index = /^(\d{1,9})\]$/.exec(text)?.[1]
     if (index === undefined || array === 0 || this.#kindOf(array) !== 'array') return undefined
     const { element, length } = this.#array(array)
-    if (Number(index) >= length) return undefined
+    // An array without a length, at the end of a structure, has as many elements as there is room for.
+    if (length > 0 && Number(index) >= length) return undefined
     return { type: this.resolve(element), bit: Number(index) * this.sizeOf(element) * 8, bits: 0 }
   }
 

@@ -150,7 +150,7 @@ export class KernelImage {
       if (count === 0) return []
       return addresses.map((address) => {
         const pieces = read.slice(next, (next += count))
-        return pieces.find((piece) => piece instanceof BackdoorsError) ?? new KernelObject(selection, address, pieces as Slice[])
+        return pieces.find((piece) => piece instanceof BackdoorsError) ?? new KernelObject(selection, address, pieces as Slice[], this.memory)
       })
     })
   }

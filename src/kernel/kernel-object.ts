@@ -3,7 +3,7 @@ import { BackdoorsError } from '../errors.js'
 import type { Btf, BtfMember } from './btf.js'
 import { mergeGap } from './merged-reads.js'
 import { bytesOf, sliceOf, type Slice } from './slice.js'
-import type { VirtualRange } from './virtual-memory.js'
+import type { VirtualMemory, VirtualRange } from './virtual-memory.js'
 
 interface Piece {
   readonly offset: number
@@ -27,6 +27,7 @@ export interface Field {
  * const wanted = new Selection(kernel.types, 'task_struct', ['pid', 'comm'], ['__state', 'state'])
  */
 export class Selection {
+  readonly types: Btf
   readonly structure: string
   readonly pieces: readonly Piece[]
   readonly #fields = new Map<string, Field>()
@@ -39,12 +40,13 @@ export class Selection {
    * @throws BackdoorsError KERNEL_UNSUPPORTED with the member that is missing
    */
   constructor(types: Btf, structure: string, members: readonly string[], optional: readonly string[] = []) {
+    this.types = types
     this.structure = structure
     const found = new Map<string, BtfMember>()
     for (const path of [...members, ...optional]) {
       const member = types.member(structure, path)
       if (member) found.set(path, member)
-      else if (members.includes(path)) throw new BackdoorsError('KERNEL_UNSUPPORTED', `This kernel's struct ${structure} has no member ${path}.`, { field: `${structure}.${path}` })
+      else if (members.includes(path)) throw missing(types, structure, path)
     }
     const pieces: { offset: number; length: number }[] = []
     for (const [path, member] of [...found].sort(([, a], [, b]) => a.offset - b.offset)) {
@@ -72,6 +74,11 @@ export class Selection {
     return this.pieces.map(({ length }, i) => ({ address: BigInt.asUintN(64, address + (this.#starts[i] as bigint)), length }))
   }
 
+  /** The selected member that stands there, by whatever path; undefined where there is none. */
+  fieldAt({ offset, type, bitField }: BtfMember): Field | undefined {
+    return [...this.#fields.values()].find(({ member }) => member.offset === offset && member.type === type && member.bitField?.shift === bitField?.shift && member.length <= 8)
+  }
+
   field(path: string): Field {
     const field = this.#fields.get(path)
     if (field) return field
@@ -81,16 +88,24 @@ export class Selection {
 
 const bytesIn = ({ length, bitField }: BtfMember): number => (bitField === undefined ? length : Math.ceil((bitField.shift + bitField.bits) / 8))
 
+function missing(types: Btf, structure: string, path: string): BackdoorsError {
+  const why = types.steps(structure, path) === undefined ? `has no member ${path}` : `leads to ${path} through a pointer, which only KernelObject.field follows`
+  return new BackdoorsError('KERNEL_UNSUPPORTED', `This kernel's struct ${structure} ${why}.`, { field: `${structure}.${path}` })
+}
+
 /** The selected members of one structure, as they were at one read. Nothing in them is to be trusted. */
 export class KernelObject {
   readonly selection: Selection
   readonly address: bigint
   readonly #pieces: readonly Slice[]
+  readonly #memory: VirtualMemory | undefined
 
-  constructor(selection: Selection, address: bigint, pieces: readonly Slice[]) {
+  /** @param memory that it was read of, for `field` */
+  constructor(selection: Selection, address: bigint, pieces: readonly Slice[], memory?: VirtualMemory) {
     this.selection = selection
     this.address = address
     this.#pieces = pieces
+    this.#memory = memory
   }
 
   /** Of a structure that was read whole. @throws BackdoorsError KERNEL_UNSUPPORTED where its members lie beyond it */
@@ -100,6 +115,41 @@ export class KernelObject {
       if (offset + length <= bytes.length) return { view, at: offset, length }
       throw new BackdoorsError('KERNEL_UNSUPPORTED', `Members of this kernel's struct ${selection.structure} lie behind its ${bytes.length} bytes.`, { field: selection.structure })
     }))
+  }
+
+  /**
+   * An integer or a pointer, with the sign that its type has, by a path that may lead through pointers. What was selected is as it
+   * was read; each step beyond that takes a read, so many objects are better read by `KernelImage.readGroups`.
+   *
+   * @example
+   * const adjustment = await task.field('signal.oom_score_adj')
+   * @throws BackdoorsError KERNEL_UNSUPPORTED where this kernel has no such member; NOT_MAPPED where a pointer on the way is NULL or
+   *   leads nowhere; INVALID_ARGUMENT where the member has more than 8 bytes, or this object is not one that `KernelImage` has read; and
+   *   what reading throws
+   */
+  async field(path: string): Promise<bigint> {
+    const { types, structure } = this.selection
+    const steps = types.steps(structure, path)
+    if (steps === undefined) throw missing(types, structure, path)
+    let start = this.address
+    let value = 0n
+    for (const [i, member] of steps.entries()) {
+      if (i > 0 && value === 0n) throw new BackdoorsError('NOT_MAPPED', `A pointer on the way to ${path} of the struct ${structure} at 0x${this.address.toString(16)} is NULL.`, { address: 0n, length: bytesIn(member), field: `${structure}.${path}` })
+      if (i > 0) start = value
+      const selected = i === 0 ? this.selection.fieldAt(member) : undefined
+      value = selected ? this.#bits(selected) : await this.#readBits(path, start, member)
+    }
+    const { type, length, bitField } = steps.at(-1) as BtfMember
+    return types.isSigned(type) ? BigInt.asIntN(bitField?.bits ?? length * 8, value) : value
+  }
+
+  async #readBits(path: string, start: bigint, member: BtfMember): Promise<bigint> {
+    const length = bytesIn(member)
+    const { selection } = this
+    const why = this.#memory === undefined ? 'was not read by itself, so that nothing more of it can be read' : length < 1 || length > 8 ? `has ${length} bytes there, which are no number` : undefined
+    if (this.#memory === undefined || why !== undefined) throw new BackdoorsError('INVALID_ARGUMENT', `${path} cannot be read as a field: the struct ${selection.structure} ${why}.`, { field: `${selection.structure}.${path}` })
+    const bytes = await this.#memory.read(BigInt.asUintN(64, start + BigInt(member.offset)), length)
+    return new KernelObject(selection, start, [sliceOf(bytes)]).#bits({ member, piece: 0, at: 0, length })
   }
 
   /** Where a member is. */

@@ -4,14 +4,13 @@
  * Sources: include/linux/elfcore-compat.h and linux/elfcore.h (layouts, of x86-64), fs/binfmt_elf.c (contents and order) and
  * arch/x86/include/asm/ptrace.h of the Linux kernel.
  */
-import { BackdoorsError } from '../../errors.js'
 import type { KernelImage } from '../kernel-image.js'
 import { KernelObject, Selection } from '../kernel-object.js'
 import { pageBytes } from '../page-table-format.js'
 import type { ProcessMemory } from '../process-memory.js'
 import { readThreads } from '../views/find-task.js'
 import type { Mapping } from '../views/maps.js'
-import type { Faults } from '../walks.js'
+import { attempt, type Faults } from '../walks.js'
 import type { ElfNote } from './elf-writer.js'
 
 export const noteTypes = { prstatus: 1, fpregset: 2, prpsinfo: 3, auxv: 6, file: 0x4649_4c45 } as const
@@ -59,12 +58,12 @@ export async function readProcessNotes({ image, task, mm, memory, mappings, faul
   const selection = new Selection(image.types, 'task_struct',
     ['pid', 'tgid', 'comm', 'stack', 'flags', 'static_prio', 'real_parent', 'real_cred', 'signal', 'thread_node.next', 'thread.fsbase', 'thread.gsbase'],
     ['__state', 'state', 'utime', 'stime', 'blocked.sig[0]', 'thread.ds', 'thread.es', 'thread.fsindex', 'thread.gsindex', 'thread.fpu.fpstate'])
-  const { signal } = await signalOf(image, task)
-  const threads = await readThreads(image, signal, selection, faults)
+  const asked = await image.readObject(selection, task)
+  const threads = await readThreads(image, asked.pointer('signal'), selection, faults)
   // A thread that hit a damaged list is still the one that was asked for.
-  if (!threads.some(({ address }) => address === task)) threads.unshift(await image.readObject(selection, task))
+  if (!threads.some(({ address }) => address === task)) threads.unshift(asked)
   const leader = threads[0] as KernelObject
-  const identity = await readIdentity(image, leader, signal, faults)
+  const identity = await readIdentity(leader, faults)
   const registers = await readRegisters(image, threads, faults)
   const states = await readFloatingPoint(image, threads)
   const perThread = threads.map((thread, i) => {
@@ -83,27 +82,12 @@ export async function readProcessNotes({ image, task, mm, memory, mappings, faul
   }
 }
 
-async function signalOf(image: KernelImage, task: bigint): Promise<{ signal: bigint }> {
-  const found = await image.readObject(new Selection(image.types, 'task_struct', ['signal']), task)
-  return { signal: found.pointer('signal') }
-}
-
-async function readIdentity(image: KernelImage, leader: KernelObject, signal: bigint, faults: Faults): Promise<Identity> {
-  const [parent] = await image.readObjects(new Selection(image.types, 'task_struct', ['tgid']), [leader.pointer('real_parent')])
+/** By the kernel's own pointers; what cannot be followed is 0, as for a process outside of every group. */
+async function readIdentity(leader: KernelObject, faults: Faults): Promise<Identity> {
   // PIDTYPE_PGID and PIDTYPE_SID.
-  const pids = new Selection(image.types, 'signal_struct', [], ['pids[2]', 'pids[3]'])
-  const [ids] = pids.has('pids[3]') ? await image.readObjects(pids, [signal]) : []
-  const numbers = image.types.member('pid', 'numbers')?.offset
-  const number = image.types.member('upid', 'nr')?.offset
-  const wanted = ids instanceof KernelObject && numbers !== undefined && number !== undefined
-    ? ['pids[2]', 'pids[3]'].map((path) => ({ address: BigInt.asUintN(64, ids.pointer(path) + BigInt(numbers + number)), length: 4 }))
-    : []
-  const [group = 0, session = 0] = (await image.memory.tryReadMany(wanted)).map((word) => {
-    if (word instanceof BackdoorsError) faults.push(word)
-    return word instanceof BackdoorsError ? 0 : new DataView(word.buffer, word.byteOffset, 4).getInt32(0, true)
-  })
-  if (parent instanceof BackdoorsError) faults.push(parent)
-  return { parent: parent instanceof KernelObject ? parent.signedNumber('tgid') : 0, group, session }
+  const paths = ['real_parent.tgid', 'signal.pids[2].numbers[0].nr', 'signal.pids[3].numbers[0].nr']
+  const [parent, group, session] = (await Promise.all(paths.map((path) => attempt(faults, () => leader.field(path))))).map((number) => Number(number ?? 0n)) as [number, number, number]
+  return { parent, group, session }
 }
 
 /** `THREAD_SIZE`: the linker places the first task's stack between two symbols. */
@@ -158,9 +142,7 @@ async function packInfo(image: KernelImage, leader: KernelObject, { parent, grou
   view.setUint8(2, bit === 4 ? 1 : 0)
   view.setInt8(3, leader.signedNumber('static_prio') - 120)
   view.setBigUint64(8, leader.unsigned('flags'), true)
-  const [credentials] = await image.readObjects(new Selection(image.types, 'cred', ['uid', 'gid']), [leader.pointer('real_cred')])
-  if (credentials instanceof KernelObject) for (const [i, path] of ['uid', 'gid'].entries()) view.setUint32(16 + i * 4, credentials.number(path), true)
-  else if (credentials) faults.push(credentials)
+  for (const [i, path] of ['real_cred.uid', 'real_cred.gid'].entries()) view.setUint32(16 + i * 4, Number((await attempt(faults, () => leader.field(path))) ?? 0n), true)
   for (const [i, id] of [leader.signedNumber('tgid'), parent, group, session].entries()) view.setInt32(24 + i * 4, id, true)
   packed.set(leader.bytes('comm').subarray(0, 16), 40)
   packed.set(await readArguments(image, mm, memory), 56)

@@ -21,8 +21,8 @@ export class BtfBuilder {
     return ++this.#count
   }
 
-  int(name: string, bytes: number): number {
-    return this.add('int', name, bytes, [bytes * 8])
+  int(name: string, bytes: number, isSigned = false): number {
+    return this.add('int', name, bytes, [(isSigned ? 1 << 24 : 0) | (bytes * 8)])
   }
 
   array(element: number, length: number): number {
@@ -37,7 +37,8 @@ export class BtfBuilder {
 
   enumeration(name: string, values: Readonly<Record<string, number>>): number {
     const entries = Object.entries(values)
-    return this.add('enum', name, 4, entries.flatMap(([constant, value]) => [this.#name(constant), value]), entries.length)
+    const isSigned = entries.some(([, value]) => value < 0)
+    return this.add('enum', name, 4, entries.flatMap(([constant, value]) => [this.#name(constant), value]), entries.length, isSigned ? 1 : 0)
   }
 
   bytes(): Uint8Array {
