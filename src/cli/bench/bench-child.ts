@@ -3,13 +3,14 @@
  *
  *     host FILE BEAT_US     a watched host: beats the counter at the start of FILE by a native thread
  *     server FILE BEAT_US   the same, and an HTTP server, which beats the counter at 64 for each request; it says its port
- *     http KIND REGION      an HTTP server, `plain` or `continuable`, which keeps its connections in REGION; it says its port
+ *     http KIND REGION APP  an HTTP server, `plain` or `continuable`, which keeps its connections in REGION; what it runs is nothing but a
+ *                           handler (`bare`) or an application of Express (`express`); it says its port
  *     spin                  a busy processor
  *     sweep MIB             busy memory: writes over so much of it, again and again
  *
  * It says "ready" as soon as it does its part, and ends when its standard input does: with whoever started it.
  */
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { memoryAddon } from '../../native/load.js'
 import { BoxOwner } from '../../region/box-owner.js'
@@ -34,8 +35,10 @@ function beat(path: string, intervalUs: number): ArrayBuffer {
   return memory.buffer
 }
 
+const items = { items: Array.from({ length: 20 }, (_, i) => ({ sku: `sku-${i}`, cents: 499 + i })) }
+
 function serve(words: Uint32Array): void {
-  const body = Buffer.from(JSON.stringify({ items: Array.from({ length: 20 }, (_, i) => ({ sku: `sku-${i}`, cents: 499 + i })) }))
+  const body = Buffer.from(JSON.stringify(items))
   const server = createServer((_, response) => {
     words[16] = ((words[16] as number) + 1) >>> 0
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
@@ -48,12 +51,26 @@ function usage(): Buffer {
   return Buffer.from(String(user + system))
 }
 
-function serveHttp(kind: string, path: string): void {
-  const body = Buffer.from(JSON.stringify({ items: Array.from({ length: 20 }, (_, i) => ({ sku: `sku-${i}`, cents: 499 + i })) }))
-  const server = createServer((request, response) => {
+function bare(): RequestListener {
+  const body = Buffer.from(JSON.stringify(items))
+  return (request, response) => {
     const answer = request.url === '/cpu' ? usage() : body
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length }).end(answer)
-  })
+  }
+}
+
+/** As applications begin: a body parser, a router, and JSON made anew for each answer. */
+async function expressApplication(): Promise<RequestListener> {
+  const { default: express } = await import('express')
+  const application = express()
+  application.use(express.json())
+  application.get('/items', (_, response) => void response.json(items))
+  application.get('/cpu', (_, response) => void response.send(usage().toString()))
+  return application as RequestListener
+}
+
+async function serveHttp(kind: string, path: string, application: string): Promise<void> {
+  const server = createServer(application === 'express' ? await expressApplication() : bare())
   if (kind === 'continuable') {
     const owner = BoxOwner.take(openRegion(path), { name: 'bench' })
     continuable(server, {
@@ -87,7 +104,7 @@ switch (part) {
     serve(new Uint32Array(beat(args[0] as string, Number(args[1]))))
     break
   case 'http':
-    serveHttp(args[0] as string, args[1] as string)
+    await serveHttp(args[0] as string, args[1] as string, args[2] as string)
     break
   case 'spin':
     keepBusy(() => void Math.sqrt(performance.now()))

@@ -10,13 +10,18 @@ import { figure } from './report.js'
 import { bootstrapInterval, distributionOf, sorted, type Distribution, type Interval } from './statistics.js'
 import { withFolder } from './watched-file.js'
 
+/** What the server runs: nothing but a handler, or Express with a body parser and a router. */
+export type ContinuableApplication = 'bare' | 'express'
+
 export interface ContinuableBenchOptions {
+  readonly application: ContinuableApplication
   readonly pairs: number
   readonly requests: number
   readonly connections?: number
 }
 
 export interface ContinuableBenchResult {
+  readonly application: ContinuableApplication
   readonly pairs: number
   readonly requests: number
   readonly connections: number
@@ -37,13 +42,13 @@ const head = 'GET /items?page=1 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Mozil
 const request = Buffer.from(`${head}\r\n`)
 const usage = Buffer.from(`${head.replace('/items?page=1', '/cpu')}\r\n`)
 
-export async function benchContinuable({ pairs, requests, connections = 16 }: ContinuableBenchOptions, progress: (text: string) => void): Promise<ContinuableBenchResult> {
+export async function benchContinuable({ application, pairs, requests, connections = 16 }: ContinuableBenchOptions, progress: (text: string) => void): Promise<ContinuableBenchResult> {
   return withFolder(async (folder) => {
     const path = join(folder, 'region')
     createRegion(path, 'bench', 'bench', { boxCount: 2, sensorsPerBox: 4, sessionsPerBox: 1024, heapBytes: 8 << 20 }).memory.close()
     const children: BenchChild[] = []
     const start = async (kind: string): Promise<number> => {
-      const { child, said } = await BenchChild.start('http', kind, path)
+      const { child, said } = await BenchChild.start('http', kind, path, application)
       children.push(child)
       return Number(said)
     }
@@ -61,7 +66,7 @@ export async function benchContinuable({ pairs, requests, connections = 16 }: Co
       }
       const ratio = (of: (plain: Run, own: Run) => number): Interval => bootstrapInterval(runs.plain.map((plain, i) => of(plain, runs.continuable[i] as Run)), random)
       return {
-        pairs, requests, connections, plain: figuresOf(runs.plain), continuable: figuresOf(runs.continuable),
+        application, pairs, requests, connections, plain: figuresOf(runs.plain), continuable: figuresOf(runs.continuable),
         throughputRatio: ratio((plain, own) => own.requestsPerSecond / plain.requestsPerSecond),
         cpuRatio: ratio((plain, own) => plain.cpuUs / own.cpuUs),
       }
@@ -120,8 +125,8 @@ export function continuableReport(result: ContinuableBenchResult): BenchReport {
     ],
     result: { continuable: result },
     history: kinds.flatMap((kind) => [
-      { name: `continuable/${kind}/throughput`, unit: 'requests/s', distribution: result[kind].requestsPerSecond },
-      { name: `continuable/${kind}/cpu`, unit: 'µs', distribution: result[kind].cpuUs },
+      { name: `continuable/${result.application}/${kind}/throughput`, unit: 'requests/s', distribution: result[kind].requestsPerSecond },
+      { name: `continuable/${result.application}/${kind}/cpu`, unit: 'µs', distribution: result[kind].cpuUs },
     ]),
   }
 }

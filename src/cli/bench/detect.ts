@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { setTimeout as sleepMs } from 'node:timers/promises'
 import type { Histogram } from '../../fabric/histogram.js'
-import type { Watch, WatchEvent } from '../../fabric/remote-memory.js'
+import type { Watch, WatchEvent, WatchHistograms } from '../../fabric/remote-memory.js'
 import { memoryAddon } from '../../native/load.js'
 import { BenchChild } from './children.js'
 import { distributionOf, sorted, type Distribution } from './statistics.js'
@@ -26,7 +26,8 @@ export interface DetectRow extends DetectSetting {
   readonly unclear: number
   /** Of the sampling meanwhile; a histogram's bound, a quarter too high at most. */
   readonly roundTripP99Us: number
-  readonly latenessP99Us: number
+  /** By how much the sampler's thread was late from the kill to the verdict, in all: the 99th percentile of the trials. Such time is in the verdict. */
+  readonly delayP99Us: number
   readonly goalP50Us: number
   readonly goalP99Us: number
 }
@@ -46,11 +47,14 @@ export const defaultDetectSettings: readonly DetectSetting[] = [
 
 /** The host has beaten for so long before it is killed, in milliseconds: longer than its start disturbs the machine. */
 const settleMs = 20
+/** Lateness up to this is nobody's: the sampler does not make up for it either (`kJitterNs` in addon/common/sampler.cc). */
+const jitterUs = 100
 
 interface Trial {
   readonly verdictUs: number
   readonly heardUs: number
   readonly killUs: number
+  readonly delayUs: number
 }
 
 /** One setting, in so many trials. Each has a process of its own, which beats the same counter. */
@@ -73,8 +77,7 @@ export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, tri
         if (typeof trial === 'string') missed[trial]++
         else done.push(trial)
       }
-      const { roundTrips, lateness } = watch.state.histograms ?? {}
-      const row = rowOf({ deadlineUs, intervalUs }, done, missed, roundTrips, lateness)
+      const row = rowOf({ deadlineUs, intervalUs }, done, missed, watch.state.histograms?.roundTrips)
       return { row, verdictsUs: sorted(Float64Array.from(done, ({ verdictUs }) => verdictUs)) }
     } finally {
       watch?.close()
@@ -102,15 +105,23 @@ async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: Watch
   try {
     // At any moment between two reads.
     spin(Math.random() * intervalUs)
-    if (watch.state.cells[0]?.stalled !== false) return 'tooEarly'
+    const { cells, histograms: before } = watch.state
+    if (cells[0]?.stalled !== false) return 'tooEarly'
     const { calledUs, returnedUs } = host.kill()
     const { atUs, heardUs } = await verdict
     if (atUs < calledUs) return 'tooEarly'
     const killUs = returnedUs - calledUs
-    return killUs > deadlineUs / 2 ? 'unclear' : { verdictUs: atUs - returnedUs, heardUs: heardUs - returnedUs, killUs }
+    if (killUs > deadlineUs / 2) return 'unclear'
+    return { verdictUs: atUs - returnedUs, heardUs: heardUs - returnedUs, killUs, delayUs: delayOf(before, watch.state.histograms) }
   } finally {
     listeners.delete(listener)
   }
+}
+
+/** What the thread was late by between two states, in microseconds, without what any schedule's jitter is. */
+function delayOf(before: WatchHistograms | undefined, after: WatchHistograms | undefined): number {
+  if (before === undefined || after === undefined) return NaN
+  return after.lateness.since(before.lateness).filled().reduce((sum, { belowUs, count }) => sum + (belowUs > jitterUs ? belowUs * count : 0), 0)
 }
 
 function spin(us: number): void {
@@ -119,12 +130,12 @@ function spin(us: number): void {
   while (addon.monotonicUs() < untilUs);
 }
 
-function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], missed: Pick<DetectRow, 'tooEarly' | 'unclear'>, roundTrips: Histogram | undefined, lateness: Histogram | undefined): DetectRow {
+function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], missed: Pick<DetectRow, 'tooEarly' | 'unclear'>, roundTrips: Histogram | undefined): DetectRow {
   const of = (pick: (trial: Trial) => number): Distribution => distributionOf(sorted(Float64Array.from(trials, pick)))
   const roundTripP99Us = roundTrips?.quantileUs(0.99) ?? NaN
-  const latenessP99Us = lateness?.quantileUs(0.99) ?? NaN
+  const delayP99Us = of(({ delayUs }) => delayUs).p99
   return {
-    deadlineUs, intervalUs, verdictUs: of(({ verdictUs }) => verdictUs), heardUs: of(({ heardUs }) => heardUs), killUs: of(({ killUs }) => killUs), ...missed, roundTripP99Us, latenessP99Us,
-    goalP50Us: deadlineUs + intervalUs, goalP99Us: deadlineUs + 2 * intervalUs + roundTripP99Us + latenessP99Us,
+    deadlineUs, intervalUs, verdictUs: of(({ verdictUs }) => verdictUs), heardUs: of(({ heardUs }) => heardUs), killUs: of(({ killUs }) => killUs), ...missed, roundTripP99Us, delayP99Us,
+    goalP50Us: deadlineUs + intervalUs, goalP99Us: deadlineUs + 2 * intervalUs + roundTripP99Us + delayP99Us,
   }
 }

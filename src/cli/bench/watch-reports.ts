@@ -10,10 +10,10 @@ import type { Interval } from './statistics.js'
 export function detectReport(rows: readonly DetectRow[]): BenchReport {
   return {
     tables: [{
-      head: ['deadline µs', 'interval µs', 'trials', 'p50 µs', 'D + I', 'p99 µs', 'D + 2 I + own', 'heard p99 µs', 'round trip p99', 'lateness p99', 'kill p50', 'too early', 'unclear'],
+      head: ['deadline µs', 'interval µs', 'trials', 'p50 µs', 'D + I', 'p99 µs', 'D + 2 I + own', 'heard p99 µs', 'round trip p99', 'delay p99', 'kill p50', 'too early', 'unclear'],
       rows: rows.map((row) => [
         row.deadlineUs, row.intervalUs, row.verdictUs.samples, figure(row.verdictUs.p50), figure(row.goalP50Us), figure(row.verdictUs.p99), figure(row.goalP99Us),
-        figure(row.heardUs.p99), figure(row.roundTripP99Us), figure(row.latenessP99Us), figure(row.killUs.p50), row.tooEarly, row.unclear,
+        figure(row.heardUs.p99), figure(row.roundTripP99Us), figure(row.delayP99Us), figure(row.killUs.p50), row.tooEarly, row.unclear,
       ]),
     }],
     result: { detect: rows },

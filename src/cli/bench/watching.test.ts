@@ -74,11 +74,11 @@ describe('the benchmarks', () => {
     expect(intrusion).toMatchObject({ pairs: 2, unwatched: figures, watched: figures, throughputChangePercent: { mean: expect.any(Number) as number, low: expect.any(Number) as number, high: expect.any(Number) as number } })
   })
 
-  it('continuable: loads a server with connections that outlive their machine, and one without', async () => {
-    const { continuable } = await bench('continuable', '--pairs', '2', '--requests', '64')
+  it.each(['bare', 'express'])('continuable: loads a server with connections that outlive their machine, and one without: %s', async (application) => {
+    const { continuable } = await bench('continuable', '--pairs', '2', '--requests', '64', '--application', application)
     const figures = { requestsPerSecond: ofSamples(2), cpuUs: ofSamples(2) }
     const interval = { mean: expect.any(Number) as number, low: expect.any(Number) as number, high: expect.any(Number) as number }
-    expect(continuable).toMatchObject({ pairs: 2, requests: 64, connections: 16, plain: figures, continuable: figures, throughputRatio: interval, cpuRatio: interval })
+    expect(continuable).toMatchObject({ application, pairs: 2, requests: 64, connections: 16, plain: figures, continuable: figures, throughputRatio: interval, cpuRatio: interval })
   })
 
   it('extract: extracts, copies and adopts', async () => {
