@@ -125,7 +125,7 @@ describe('any observation', () => {
     reachable: fc.boolean(),
     control: fc.constantFrom<ControlConnection>('answers', 'unheard', 'reset', 'silent', 'none'),
     osSensor: fc.option(anySensor, { nil: undefined }),
-    kernel: fc.record({ panicked: fc.string({ minLength: 1 }), stalled: fc.string({ minLength: 1 }), moves: fc.string({ minLength: 1 }) }, { requiredKeys: [] }),
+    kernel: fc.record({ panicked: fc.string({ minLength: 1 }), stalled: fc.string({ minLength: 1 }), moves: fc.string({ minLength: 1 }), movedWithinUs: fc.nat({ max: 10 * deadlineUs }) }, { requiredKeys: [] }),
     boxes: fc.array(fc.record({ box: fc.integer({ min: 1, max: 7 }), name: fc.string(), generation: fc.nat(), exited: fc.boolean(), sensors: fc.array(anySensor, { maxLength: 3 }) }), { maxLength: 4 }),
   })
 
@@ -157,7 +157,7 @@ describe('any observation', () => {
       'alive': ({ reachable, osSensor, kernel }) => reachable && !osSensor?.stalled && kernel?.panicked === undefined,
       'os-panicked': ({ reachable, kernel }) => reachable && kernel?.panicked !== undefined,
       'os-stalled': ({ reachable, osSensor, kernel }) => reachable && (osSensor ? osSensor.stalled : kernel?.stalled !== undefined),
-      'daemon-stalled': ({ reachable, osSensor, boxes }) => reachable && osSensor?.stalled === true && boxes.some(({ exited }) => !exited),
+      'daemon-stalled': ({ reachable, osSensor, boxes, kernel }) => reachable && osSensor?.stalled === true && (boxes.some(({ exited }) => !exited) || kernel?.moves !== undefined),
       'daemon-lost': (seen) => !seen.reachable && isLost(seen),
       'unreachable': (seen) => !seen.reachable && !isLost(seen) && seen.control !== 'unheard',
       // Only others can tell: `refineUnreachable`.
@@ -183,7 +183,9 @@ describe('any observation', () => {
       if (judgement && judgement.node.kind !== 'alive') expect(judgement.boxes).toEqual([])
       if (judgement?.node.kind !== 'os-stalled') return
       const atWork = seen.boxes.filter(({ exited }) => !exited).flatMap(({ sensors }) => sensors.filter(({ pending }) => pending > 0))
-      expect(atWork.every(({ stalled }) => stalled)).toBe(true)
+      // By its kernel a machine is known to have stopped before a sensor that has much time is past it.
+      const patienceUs = seen.kernel?.stalled !== undefined && seen.osSensor ? seen.osSensor.deadlineUs : Infinity
+      expect(atWork.every(({ stalled, ageUs }) => stalled || ageUs > patienceUs)).toBe(true)
     }))
   })
 })
@@ -215,5 +217,58 @@ describe('the kernel\'s own variables can be read', () => {
 
   it('it moves: alive, with what was seen', () => {
     expect(judge(observation({ osSensor: undefined, kernel: { moves: 'jiffies moves' } }))).toEqual({ node: { kind: 'alive', seen: 'jiffies moves' }, boxes: [] })
+  })
+})
+
+describe('the OS sensor is past its deadline, and the kernel\'s own variables can be read', () => {
+  const stalled = 'nothing has moved for 60000 µs (deadline 50000 µs), and CPU 0 is busy'
+  const moves = 'its kernel moves'
+  const osSensor = sensor('os', 4 * deadlineUs)
+  const idle = sensor('requests', 0, { pending: 0, stalled: false })
+  const quiet = [box(1, []), box(2, [idle])]
+
+  it('no server\'s sensor has to move, and the kernel has stopped: os-stalled, with the word of both', () => {
+    expect(judge(observation({ osSensor, boxes: quiet, kernel: { stalled } }))).toEqual({
+      node: { kind: 'os-stalled', seen: `the OS sensor has not moved for 200000 µs (deadline 50000 µs), and its kernel has stopped: ${stalled}`, sensor: osSensor },
+      boxes: [],
+    })
+  })
+
+  it('no server\'s sensor has to move, and the kernel moved more than an OS deadline later: daemon-stalled', () => {
+    const kernel = { moves, movedWithinUs: 2 * deadlineUs }
+    expect(judge(observation({ osSensor, boxes: quiet, kernel }))).toEqual({
+      node: { kind: 'daemon-stalled', seen: 'the OS sensor has not moved for 200000 µs (deadline 50000 µs), but its kernel moves', sensor: osSensor },
+      boxes: [],
+    })
+    expect(judge(observation({ osSensor, kernel }))).toMatchObject({ node: { kind: 'daemon-stalled' } })
+  })
+
+  it('the kernel may have moved last when the OS sensor did: undecided, for it may have stopped with it', () => {
+    expect(judge(observation({ osSensor, boxes: quiet, kernel: { moves, movedWithinUs: 3 * deadlineUs } }))).toBeUndefined()
+    expect(judge(observation({ osSensor, kernel: { moves, movedWithinUs: 3 * deadlineUs } }))).toBeUndefined()
+  })
+
+  it('the kernel says nothing: as without one', () => {
+    expect(judge(observation({ osSensor, boxes: quiet, kernel: {} }))).toEqual(judge(observation({ osSensor, boxes: quiet })))
+    expect(judge(observation({ osSensor, kernel: {} }))).toEqual(judge(observation({ osSensor })))
+  })
+
+  it('every server\'s sensor has stopped as well: os-stalled, though the kernel moves', () => {
+    expect(judge(observation({ osSensor, boxes: [box(1, [stopped])], kernel: { moves, movedWithinUs: 0 } }))).toMatchObject({ node: { kind: 'os-stalled', seen: expect.stringContaining('none of 1 server sensors moves') as string } })
+  })
+
+  it('a server\'s sensor has much time left, and has not moved since: the kernel decides', () => {
+    const slow = sensor('batch', 3.5 * deadlineUs, { deadlineUs: 100 * deadlineUs, stalled: false })
+    expect(judge(observation({ osSensor, boxes: [box(1, [slow])], kernel: { stalled } }))).toMatchObject({ node: { kind: 'os-stalled' } })
+    expect(judge(observation({ osSensor, boxes: [box(1, [slow])], kernel: { moves, movedWithinUs: 0 } }))).toBeUndefined()
+  })
+
+  it('the kernel seems to have stopped, but a server\'s sensor moves: daemon-stalled', () => {
+    expect(judge(observation({ osSensor, boxes: [box(1, [moving]), ...quiet], kernel: { stalled } }))).toMatchObject({ node: { kind: 'daemon-stalled', seen: expect.stringContaining('but event-loop moves') as string } })
+  })
+
+  it('the kernel seems to have stopped, but a server\'s sensor may have moved after: undecided', () => {
+    const late = sensor('os', 1.5 * deadlineUs)
+    expect(judge(observation({ osSensor: late, boxes: [box(1, [sensor('event-loop', 0.9 * deadlineUs)])], kernel: { stalled } }))).toBeUndefined()
   })
 })

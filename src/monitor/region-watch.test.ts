@@ -7,7 +7,7 @@ import { BoxOwner, markExited } from '../region/box-owner.js'
 import type { Region } from '../region/region.js'
 import { Machine } from '../region/testing/memory-region.js'
 import { RegionWatch } from './region-watch.js'
-import type { ControlConnection, Evidence } from './verdict.js'
+import type { ControlConnection, Evidence, ObservedKernel } from './verdict.js'
 
 const ms = 1000
 const beatEveryUs = 2 * ms
@@ -51,7 +51,7 @@ class Server {
 }
 
 /** A node with a daemon and a server named web, watched for 100 ms already. */
-async function watchedNode(seed = 1): Promise<{ simulation: Simulation; node: SimulatedNode; machine: Machine; region: Region; daemon: Server; web: Server; told: Told[]; troubles: unknown[]; control: { state: ControlConnection }; watch: RegionWatch; memory: MockMemory }> {
+async function watchedNode(seed = 1): Promise<{ simulation: Simulation; node: SimulatedNode; machine: Machine; region: Region; daemon: Server; web: Server; told: Told[]; troubles: unknown[]; control: { state: ControlConnection }; kernel: { says: ObservedKernel | undefined; asked: number }; watch: RegionWatch; memory: MockMemory }> {
   const simulation = new Simulation(seed)
   const machine = new Machine()
   const region = machine.open()
@@ -62,9 +62,14 @@ async function watchedNode(seed = 1): Promise<{ simulation: Simulation; node: Si
   const told: Told[] = []
   const troubles: unknown[] = []
   const control = { state: 'none' as ControlConnection }
+  const kernel = { says: undefined as ObservedKernel | undefined, asked: 0 }
   const watch = new RegionWatch({
     by: 'b', header: region.header, memory, intervalUs: ms, unreachableAfterUs, refreshMs,
     controlConnection: () => control.state,
+    kernel: async () => {
+      kernel.asked++
+      return kernel.says
+    },
     nowUs: simulation.now,
     every: (everyMs, run) => {
       const scheduled = simulation.every(everyMs * ms, run)
@@ -75,7 +80,7 @@ async function watchedNode(seed = 1): Promise<{ simulation: Simulation; node: Si
   })
   await simulation.run(100 * ms)
   expect(told).toEqual([])
-  return { simulation, node, machine, region, daemon, web, told, troubles, control, watch, memory }
+  return { simulation, node, machine, region, daemon, web, told, troubles, control, kernel, watch, memory }
 }
 
 const brief = (told: readonly Told[]): string[] => told.map(({ subject, kind }) => `${subject}: ${kind}`)
@@ -172,6 +177,44 @@ describe('a whole node', () => {
     daemon.start()
     await simulation.advance(500 * ms)
     expect(brief(told)).toEqual(['node: daemon-stalled', 'node: alive'])
+  })
+
+  it('whose servers have nothing to do is daemon-stalled where nothing else tells, and os-stalled once its kernel is seen to have stopped', async () => {
+    const { simulation, daemon, web, told, kernel } = await watchedNode()
+    web.idle()
+    await simulation.advance(500 * ms)
+    expect(kernel.asked).toBe(0)
+    daemon.stop()
+    await simulation.advance(500 * ms)
+    expect(brief(told)).toEqual(['node: daemon-stalled'])
+    kernel.says = { stalled: 'nothing has moved' }
+    await simulation.advance(500 * ms)
+    expect(brief(told)).toEqual(['node: daemon-stalled', 'node: os-stalled'])
+    expect(told[1]?.evidence.seen).toContain('its kernel has stopped: nothing has moved')
+  })
+
+  it('whose kernel stops with it is os-stalled and nothing else, once that is seen', async () => {
+    const { simulation, daemon, web, told, kernel } = await watchedNode()
+    web.idle()
+    kernel.says = { moves: 'its kernel moves', movedWithinUs: deadlineUs + refreshMs * ms }
+    daemon.stop()
+    await simulation.advance(2 * deadlineUs)
+    expect(told).toEqual([])
+    kernel.says = { stalled: 'nothing has moved' }
+    await simulation.advance(2 * deadlineUs)
+    expect(brief(told)).toEqual(['node: os-stalled'])
+  })
+
+  it('whose kernel goes on without its daemon is daemon-stalled, and alive when the daemon goes on', async () => {
+    const { simulation, daemon, web, told, kernel } = await watchedNode()
+    web.idle()
+    kernel.says = { moves: 'its kernel moves', movedWithinUs: deadlineUs + refreshMs * ms }
+    daemon.stop()
+    await simulation.advance(500 * ms)
+    daemon.start()
+    await simulation.advance(500 * ms)
+    expect(brief(told)).toEqual(['node: daemon-stalled', 'node: alive'])
+    expect(told[0]?.evidence.seen).toContain('but its kernel moves')
   })
 
   it('that answers no read is unreachable, and alive when it answers again', async () => {

@@ -11,7 +11,7 @@ import { readDirectory, readSensors } from '../region/region-reader.js'
 import type { SensorReading } from '../region/sensor-cell.js'
 import { followConditions, gaugesIn, standingConditions, type Condition, type ConditionRule, type ConditionStates, type GaugeReading } from './conditions.js'
 import { judge } from './judge.js'
-import type { BoxVerdict, ControlConnection, Evidence, NodeVerdict, Observation, ObservedBox, ObservedSensor } from './verdict.js'
+import type { BoxVerdict, ControlConnection, Evidence, NodeVerdict, Observation, ObservedBox, ObservedKernel, ObservedSensor } from './verdict.js'
 
 export interface RegionWatchOptions {
   /** Name of the watcher, for evidence. */
@@ -24,6 +24,8 @@ export interface RegionWatchOptions {
   readonly refreshMs: number
   /** @param knownForUs how long ago reads were found to fail; undefined where they succeed */
   readonly controlConnection: (knownForUs: number | undefined) => ControlConnection
+  /** Where the machine's whole memory can be read: what its kernel says. Asked while the OS sensor says nothing, or has stopped. Must not reject. */
+  readonly kernel?: () => Promise<ObservedKernel | undefined>
   readonly nowUs: () => number
   /** `setInterval`, or simulated time's. Returns what cancels it. */
   readonly every: (ms: number, run: () => void) => () => void
@@ -50,6 +52,7 @@ export class RegionWatch {
   #conditions: ConditionStates = new Map()
   #refreshing: Promise<void> | undefined
   #again = false
+  #kernel: ObservedKernel | undefined
   #unreachable: { readonly status: string; readonly atUs: number } | undefined
   #closed = false
 
@@ -103,7 +106,7 @@ export class RegionWatch {
     const unreachable = reachable ? undefined : this.#unreachable
     const status = unreachable === undefined ? {} : { status: unreachable.status }
     const control = this.#options.controlConnection(unreachable && this.#options.nowUs() - unreachable.atUs)
-    return { reachable, ...status, control, osSensor, boxes }
+    return { reachable, ...status, control, osSensor, boxes, ...(this.#kernel ? { kernel: this.#kernel } : {}) }
   }
 
   /**
@@ -155,10 +158,16 @@ export class RegionWatch {
       this.#gauges = gaugesIn(directory, open, sensors)
       this.#followConditions(this.#gauges)
       if (changed) this.#watch.update(this.#plan())
-      if (!this.#again) this.#judge()
+      await this.#askKernel()
+      if (!this.#again && !this.#closed) this.#judge()
     } catch (error) {
       if (!this.#closed && !isBackdoorsError(error, 'CLOSED')) this.#options.onTrouble(error)
     }
+  }
+
+  async #askKernel(): Promise<void> {
+    const { osSensor } = this.observe()
+    this.#kernel = osSensor === undefined || osSensor.stalled ? await this.#options.kernel?.() : undefined
   }
 
   #followConditions(readings: readonly GaugeReading[]): void {

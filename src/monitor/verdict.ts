@@ -49,6 +49,8 @@ export interface ObservedKernel {
   readonly stalled?: string
   /** It moves, or is idle and owes nothing. */
   readonly moves?: string
+  /** With `moves`: so long ago it may have done so last, in microseconds. */
+  readonly movedWithinUs?: number
 }
 
 /** All that a verdict on one node may rest on. Boxes that are free or closed are left out. */

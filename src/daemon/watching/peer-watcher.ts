@@ -10,7 +10,7 @@ import type { Succession } from '../../recovery/succession.js'
 import type { DaemonConfig, PeerConfig } from '../config.js'
 import { conditionRule, flappingRule } from './detector-config.js'
 import { systemTime, type DaemonTime } from '../daemon-time.js'
-import { KernelWatch } from '../../kernel/kernel-watch.js'
+import { HostKernel } from './host-kernel.js'
 import { isNotThereYet, type MachineLink, type PeerFabric, type PeerLink } from '../peers/peer-fabric.js'
 import { UnreachableInquiry } from './unreachable-inquiry.js'
 import { VerdictTeller } from './verdict-teller.js'
@@ -65,7 +65,7 @@ export class PeerWatcher {
   #watch: RegionWatch | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
   #machine: MachineLink | undefined
-  #kernelWatch: KernelWatch | undefined
+  #kernel: HostKernel | undefined
   /** The link by which the whole node has been recovered, or is being. */
   #recoveredNode: PeerLink | undefined
   readonly #startedUs: number
@@ -136,12 +136,12 @@ export class PeerWatcher {
     this.#teller.close()
     for (const cancel of this.#retries) cancel()
     this.#watch?.close()
-    this.#kernelWatch?.close()
+    this.#kernel?.close()
     await this.#inquiry.close()
     await this.#keeper.close()
     // A keeper that was about to deliver a link may have done so meanwhile.
     this.#watch?.close()
-    this.#kernelWatch?.close()
+    this.#kernel?.close()
     await Promise.all(this.#recovering)
     await this.#link?.close()
   }
@@ -158,6 +158,7 @@ export class PeerWatcher {
       header: link.header,
       memory: link.sampling,
       controlConnection: (knownForUs) => link.control(knownForUs),
+      kernel: async () => await this.#kernel?.ask(),
       onVerdict: (verdict, evidence) => this.#onVerdict(link, verdict, evidence),
       conditions: {
         rule: conditionRule(this.#config.watch.conditions),
@@ -208,32 +209,20 @@ export class PeerWatcher {
   }
 
   #onMachine(machine: MachineLink): void {
-    const { log } = this.#events
-    const onTrouble = (error: unknown): void => log.debug({ peer: this.peer.name, err: error }, 'could not read the kernel\'s state')
-    this.#kernelWatch?.close()
+    this.#kernel?.close()
     this.#machine = machine
     if (!machine.hasRegion) this.#dropLink()
-    const watch = new KernelWatch({
+    this.#kernel = new HostKernel({
       ...this.#howToWatch(),
+      peer: this.peer.name,
       image: machine.image,
       memory: machine.memory,
       deadlineUs: this.#config.watch.osDeadlineMs * 1000,
       controlConnection: (knownForUs) => machine.control(knownForUs),
       onVerdict: (verdict, evidence) => this.#onKernelVerdict(verdict, evidence),
-      onTrouble,
-    })
-    this.#kernelWatch = watch
-    this.#startKernelWatch(watch)
-  }
-
-  /** A kernel that is starting may not be whole yet. */
-  #startKernelWatch(watch: KernelWatch, retryMs = firstRetryMs): void {
-    watch.start().then(() => this.#events.onMachine(this.peer.name), (error: unknown) => {
-      if (this.#kernelWatch !== watch || this.#closed) return
-      this.#events.log.warn({ peer: this.peer.name, err: error }, 'the kernel of this host cannot be watched (yet)')
-      this.#later(retryMs, () => {
-        if (this.#kernelWatch === watch) this.#startKernelWatch(watch, Math.min(2 * retryMs, retryLimitMs))
-      })
+      onStarted: () => this.#events.onMachine(this.peer.name),
+      later: (ms, run) => this.#later(ms, run),
+      log: this.#events.log,
     })
   }
 
@@ -255,7 +244,7 @@ export class PeerWatcher {
     this.#retries.add(cancel)
   }
 
-  /** Of a host with a region its OS sensor decides whether it has stalled; that it has panicked is for its kernel to say. */
+  /** Of a host with a region this is said with its sensors in view (`RegionWatch`, which asks the kernel); but that it has panicked its kernel alone can say. */
   #onKernelVerdict(verdict: NodeVerdict, evidence: Evidence): void {
     if (this.#closed) return
     if (this.#link && verdict.kind !== 'os-panicked') return
@@ -268,7 +257,7 @@ export class PeerWatcher {
     if (this.#closed) return
     // Nothing of a machine that has panicked will move again: to say that it has stopped would say less. The way to its memory
     // may have to be made anew all the same.
-    if (this.#kernelWatch?.verdict.kind === 'os-panicked' && verdict.kind !== 'daemon-lost' && verdict.kind !== 'unreachable') return
+    if (this.#kernel?.verdict.kind === 'os-panicked' && verdict.kind !== 'daemon-lost' && verdict.kind !== 'unreachable') return
     if (!('box' in verdict)) this.#verdict = verdict
     if (verdict.kind === 'alive' && !('box' in verdict)) this.#recoveredNode = undefined
     if ('box' in verdict) this.#teller.onVerdict(verdict, evidence)
