@@ -30,13 +30,18 @@ export interface SocketLike {
 
 interface KnownSocket extends SocketLike {
   readonly pid?: string
-  readonly client: { readonly conn: { close(): void } }
+  readonly client: { close(): void; readonly conn: { close(): void } }
+  packet(packet: Packet): void
+  _onclose(reason: 'forced close'): void
 }
 
 interface NamespaceLike {
   readonly name: string
   readonly sockets: ReadonlyMap<string, KnownSocket>
-  readonly server: { readonly opts: { readonly connectionStateRecovery?: { readonly maxDisconnectionDuration: number } } }
+  readonly server: {
+    readonly opts: { readonly connectionStateRecovery?: { readonly maxDisconnectionDuration: number } }
+    readonly encoder: { encode(packet: object): unknown }
+  }
 }
 
 interface Packet {
@@ -78,6 +83,8 @@ export class RecoveryAdapter extends Adapter {
   #number = 0
   readonly #paths = new Map<string, readonly LogPosition[]>()
   readonly #persisted = new Set<string>()
+  /** Sockets that have recovered and are not connected yet, by their ids: what is sent to their rooms until then goes past them. */
+  readonly #onTheirWay = new Map<string, { readonly after: number; readonly rooms: readonly string[] }>()
 
   /** Use `recoveryAdapter`. */
   constructor(namespace: NamespaceLike, store: SessionStore<StoredRecord>, options: RecoveryAdapterOptions) {
@@ -108,6 +115,7 @@ export class RecoveryAdapter extends Adapter {
 
   override addAll(id: string, rooms: Set<string>): void {
     void super.addAll(id, rooms)
+    this.#catchUp(id)
     this.#roomsChanged(id)
   }
 
@@ -119,6 +127,7 @@ export class RecoveryAdapter extends Adapter {
   /** The socket is gone. Where it may come back, `persistSession` was called before. */
   override delAll(id: string): void {
     super.delAll(id)
+    this.#onTheirWay.delete(id)
     const pid = this.#namespace.sockets.get(id)?.pid
     if (pid === undefined) return
     this.#paths.delete(pid)
@@ -130,14 +139,14 @@ export class RecoveryAdapter extends Adapter {
     this.#quietly(() => this.#store.commit(socketKey(pid), this.#stored(pid, sid, rooms, data), this.#lastsMs))
   }
 
-  /** @returns nothing where the session is unknown, or not all that its client has missed is here */
+  /** @returns nothing where the session is unknown, or not all that its client has missed is here, or a socket of it is about to be connected */
   override async restoreSession(pid: string, offset: string): Promise<Session> {
-    const found = await this.#arrivals.find(() => this.#restore(pid, offset), this.#waitMs)
+    const found = await this.#arrivals.find(() => this.#recover(pid, offset), this.#waitMs)
     // Socket.IO takes null for "none", though its types do not say so.
     return found ?? (null as unknown as Session)
   }
 
-  /** @throws BackdoorsError FENCED, BOX_FULL, SESSION_TOO_LARGE: nothing was sent */
+  /** @throws BackdoorsError FENCED, BOX_FULL, SESSION_TOO_LARGE, INVALID_ARGUMENT, or what Socket.IO's encoder throws: nothing was sent */
   override broadcast(packet: Packet, options: BroadcastOptions): void {
     // As Socket.IO's own adapter: what waits for an answer cannot be answered elsewhere.
     if (packet.type === eventType && packet.id === undefined && options.flags?.volatile === undefined) this.#keep(packet, options)
@@ -148,6 +157,12 @@ export class RecoveryAdapter extends Adapter {
     const number = this.#number + 1
     const data = [...packet.data, offsetOf(this.#log, number)]
     const { name: namespace } = this.#namespace
+    // What cannot be written must not be kept: it would be written again at each recovery.
+    this.#encode(data)
+    // A change of the socket's data that cannot be kept is told before anything is sent, too.
+    const [first] = rooms
+    const socket = rooms.size === 1 && first !== undefined ? this.#namespace.sockets.get(first) : undefined
+    if (socket) this.#commitSocket(socket)
     const key = packetId(this.#log, number)
     this.#store.commit(key, { kind: 'packet', namespace, rooms: [...rooms], except: [...(except ?? [])], data }, this.#lastsMs)
     try {
@@ -159,21 +174,33 @@ export class RecoveryAdapter extends Adapter {
     }
     this.#number = number
     packet.data = data
-    if (number > this.#maxPackets) this.#store.delete(packetId(this.#log, number - this.#maxPackets))
-    const [first] = rooms
-    const socket = rooms.size === 1 && first !== undefined ? this.#namespace.sockets.get(first) : undefined
-    if (socket) this.#commitSocket(socket)
+    if (number > this.#maxPackets) this.#quietly(() => this.#store.delete(packetId(this.#log, number - this.#maxPackets)))
+  }
+
+  #encode(data: readonly unknown[]): void {
+    this.#namespace.server.encoder.encode({ type: eventType, nsp: this.#namespace.name, data })
   }
 
   #roomsChanged(id: string): void {
     const socket = this.#namespace.sockets.get(id)
     if (socket === undefined) return
     // A client that would lose its rooms with this server is sent away, to come back to one that can keep them.
-    if (!this.#quietly(() => this.#commitSocket(socket))) socket.client.conn.close()
+    if (!this.#quietly(() => this.#commitSocket(socket))) this.#sendAway(socket)
+  }
+
+  #sendAway(socket: KnownSocket): void {
+    socket.client.conn.close()
+    // Its connection does not know of a socket that is being connected, which would stay for ever. Its handlers are there a moment later.
+    setImmediate(() => socket._onclose('forced close'))
   }
 
   #commitSocket({ pid, id, data }: KnownSocket): void {
-    if (pid !== undefined) this.#store.commit(socketKey(pid), this.#stored(pid, id, [...(this.sids.get(id) ?? [])], data), 0)
+    if (pid === undefined) return
+    try {
+      this.#store.commit(socketKey(pid), this.#stored(pid, id, [...(this.sids.get(id) ?? [])], data), 0)
+    } catch (error) {
+      throw unkept(error)
+    }
   }
 
   #stored(pid: string, sid: string, rooms: readonly string[], data: unknown): StoredSocket {
@@ -181,6 +208,39 @@ export class RecoveryAdapter extends Adapter {
     const path = known ?? [[this.#log, this.#number]]
     this.#paths.set(pid, path)
     return { kind: 'socket', namespace: this.#namespace.name, sid, rooms, data, path }
+  }
+
+  /** @returns null where waiting would not help */
+  #recover(pid: string, offset: string): Session | null | undefined {
+    let session = this.#restore(pid, offset)
+    if (session === undefined) return undefined
+    const { sid } = session
+    // Two sockets of one id: when either ended, the other would be in no room. Which one has it cannot be undone once its middleware runs.
+    if (this.#onTheirWay.has(sid)) return null
+    const old = this.#namespace.sockets.get(sid)
+    if (old !== undefined) {
+      if (old.pid !== pid) return null
+      // The client knows sooner than its server that its connection is gone.
+      old.client.close()
+      session = this.#restore(pid, offset)
+      if (session === undefined || this.#namespace.sockets.has(sid)) return null
+    }
+    this.#onTheirWay.set(sid, { after: this.#number, rooms: session.rooms })
+    return session
+  }
+
+  /** Sends a socket that is connected now what came after it was recovered. */
+  #catchUp(id: string): void {
+    const socket = this.#namespace.sockets.get(id)
+    const from = this.#onTheirWay.get(id)
+    if (socket === undefined || from === undefined) return
+    this.#onTheirWay.delete(id)
+    this.#quietly(() => {
+      const missed = this.#packets(this.#log, from.after, from.rooms)
+      // It comes again, and then it does not recover.
+      if (missed === undefined) this.#sendAway(socket)
+      else for (const data of missed) socket.packet({ type: eventType, data })
+    })
   }
 
   #restore(pid: string, offset: string): Session | undefined {
@@ -191,16 +251,28 @@ export class RecoveryAdapter extends Adapter {
     if (at < 0) return undefined
     const missedPackets: unknown[][] = []
     for (const [log, after] of [position, ...socket.path.slice(at + 1)]) {
-      const last = this.#lastOf(log)
-      if (last === undefined || after > last) return undefined
-      for (let number = after + 1; number <= last; number++) {
-        const packet = this.#store.get(packetId(log, number))
-        // It has not come over yet, or is too old: a gap would not be noticed by anybody.
-        if (packet?.kind !== 'packet') return undefined
-        if (includes(packet, socket.rooms)) missedPackets.push([...packet.data])
-      }
+      const missed = this.#packets(log, after, socket.rooms)
+      if (missed === undefined) return undefined
+      missedPackets.push(...missed)
     }
     return { sid: socket.sid, pid, rooms: [...socket.rooms], data: socket.data, missedPackets }
+  }
+
+  /** Of a log after this number, for a socket in these rooms. @returns undefined where one of them is not here */
+  #packets(log: string, after: number, rooms: readonly string[]): unknown[][] | undefined {
+    const last = this.#lastOf(log)
+    if (last === undefined || after > last) return undefined
+    const packets: unknown[][] = []
+    for (let number = after + 1; number <= last; number++) {
+      const packet = this.#store.get(packetId(log, number))
+      // It has not come over yet, or is too old: a gap would not be noticed by anybody.
+      if (packet?.kind !== 'packet') return undefined
+      if (!includes(packet, rooms)) continue
+      // From another server's memory it may be anything, and Socket.IO would end the process on what it cannot write.
+      this.#encode(packet.data)
+      packets.push([...packet.data])
+    }
+    return packets
   }
 
   #lastOf(log: string): number | undefined {
@@ -233,11 +305,12 @@ export class RecoveryAdapter extends Adapter {
       return true
     } catch (error) {
       // The sockets are another server's by now.
-      if (!isBackdoorsError(error, 'FENCED', 'CLOSED')) this.#onError(asBackdoorsError(error, 'INVALID_ARGUMENT', 'The state of a socket cannot be kept'))
+      if (!isBackdoorsError(error, 'FENCED', 'CLOSED')) this.#onError(unkept(error))
       return false
     }
   }
 }
 
+const unkept = (error: unknown): BackdoorsError => asBackdoorsError(error, 'INVALID_ARGUMENT', 'The state of a socket cannot be kept')
 const socketKey = (pid: string): string => `s/${pid}`
 const headKey = (log: string): string => `h/${log}`
