@@ -83,7 +83,7 @@ it('conditions and what flaps are metrics, and are gone from them when they are 
   const { Metrics } = await import('./metrics.js')
   const conditions: Condition[] = [{ kind: 'pressure', server: 'web', sensor: 'rss-bytes', value: 2, limit: 1, sinceUs: 0 }, { kind: 'pressure', sensor: 'mem-used-bytes', value: 2, limit: 1, sinceUs: 0 }]
   let peer: PeerStatus = { peer: 'a', connected: true, verdict: 'alive', seen: '', conditions, flapping: ['web'] }
-  const metrics = new Metrics('b', () => ({ status: { fenced: false, servers: [], waitingSessions: 0, peers: [peer] }, damagedSessions: 0, incidents: { total: 0, unresolved: 0 }, beats: 0 }))
+  const metrics = new Metrics('b', () => ({ status: { fenced: false, servers: [], waitingSessions: 0, peers: [peer] }, damagedSessions: 0, droppedSessions: 0, incidents: { total: 0, unresolved: 0 }, beats: 0 }))
   const text = await metrics.text()
   expect(text).toContain('backdoors_peer_condition{peer="a",server="web",sensor="rss-bytes",node="b"} 1')
   expect(text).toContain('backdoors_peer_condition{peer="a",server="",sensor="mem-used-bytes",node="b"} 1')

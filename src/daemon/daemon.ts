@@ -136,6 +136,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         log.info({ server, count }, 'adopted sessions were taken over')
         this.emit('taken', server, count)
       },
+      onKept: (server, sessions) => log.warn({ server, sessions: sessions.map(({ store, id }) => ({ store, id })) }, 'adopted sessions were dropped: the server has sessions of their ids of its own'),
       onDamaged: (error) => log.error({ err: error }, 'an adopted session is damaged, and no server is offered it'),
     }, monotonicMs)
     this.#addresses = new Addresses(config, this.#own.box, log)
@@ -148,7 +149,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#connections = openConnections({ config, handover: this.#handover, continuing: (port) => this.#local.continuing(port), onReport: (report) => this.#onConnections(report), log })
     this.#runner = new RecoveryRunner({ config, own: this.#own, handover: this.#handover, addresses: this.#addresses, connections: this.#connections?.connections, events, claimHolders: this.#claimHolders })
     this.#sampler = new SensorSampler({ region: this.#own.region, box: this.#own.box, config: config.sensors, log })
-    this.#metrics = new Metrics(config.node, () => ({ status: this.status(), damagedSessions: this.#handover.damaged, incidents: this.#incidents, beats: this.#own.beats }))
+    this.#metrics = new Metrics(config.node, () => ({ status: this.status(), damagedSessions: this.#handover.damaged, droppedSessions: this.#handover.dropped, incidents: this.#incidents, beats: this.#own.beats }))
     this.#local = new LocalSocket(socketPathOf(config.region.path), this.#handover, {
       status: () => this.status(),
       sessions: ({ node, limit }) => peerSessions(this.#watcherOf(node), typeof limit === 'number' ? limit : defaultListed),

@@ -8,6 +8,8 @@ import { encodeClaim, encodeFence, type ClaimStep } from '../region/control.js'
 import { controlPairOffset, directoryEntry, directoryEntryOffset } from '../region/layout.js'
 import { createRegion, openRegion, type Region } from '../region/region.js'
 import type { SessionOrigin } from '../region/session-record.js'
+import type { NotTaken, OfferedSession } from '../servers/local-protocol.js'
+import { takeOver } from '../servers/take-over.js'
 import { Handover, refusalLastsMs, type LocalServer } from './handover.js'
 
 let path: string
@@ -39,6 +41,7 @@ afterEach(() => {
 /** What the daemon that runs now knows: a later one begins with what stands in the region. */
 const startHandover = (): Handover => new Handover(daemon, {
   onTaken: (server, count) => told.push(`${server} ${count}`),
+  onKept: (server, sessions) => told.push(`${server} keeps its own ${sessions.map(({ id }) => id).join(' ')}`),
   onDamaged: ({ code, details }) => damaged.push(`${code} ${String(details.sessionId)}`),
 }, () => nowMs)
 
@@ -74,7 +77,7 @@ function damage(id: string): void {
 /** A server that is connected, and what it was offered. */
 class Server implements LocalServer {
   stores = new Set(['carts'])
-  readonly offers: { offer: number; from: string; ids: string[] }[] = []
+  readonly offers: { offer: number; from: string; ids: string[]; sessions: readonly OfferedSession[] }[] = []
   readonly owner: BoxOwner
   readonly box: number
   readonly generation: number
@@ -86,16 +89,30 @@ class Server implements LocalServer {
     handover.join(this)
   }
 
-  get last(): { offer: number; from: string; ids: string[] } {
-    return this.offers.at(-1) as { offer: number; from: string; ids: string[] }
+  get last(): Server['offers'][number] {
+    return this.offers.at(-1) as Server['offers'][number]
   }
 
-  offer(offer: number, from: string, sessions: readonly { id: string }[]): void {
-    this.offers.push({ offer, from, ids: sessions.map(({ id }) => id) })
+  offer(offer: number, from: string, sessions: readonly OfferedSession[]): void {
+    this.offers.push({ offer, from, ids: sessions.map(({ id }) => id), sessions })
+  }
+
+  /** As a server's link to the daemon does. */
+  takeOver(): void {
+    const notTaken: NotTaken = { refused: [], kept: [] }
+    for (const offered of this.last.sessions) {
+      const taking = takeOver(this.owner, offered)
+      if (taking !== 'taken') notTaken[taking].push(offered)
+    }
+    handover.taken(this.last.offer, this, notTaken)
   }
 
   refuse(...ids: string[]): void {
-    handover.taken(this.last.offer, this, ids.map((id) => ({ store: 'carts', id })))
+    handover.taken(this.last.offer, this, { refused: ids.map((id) => ({ store: 'carts', id })), kept: [] })
+  }
+
+  keepOwn(...ids: string[]): void {
+    handover.taken(this.last.offer, this, { refused: [], kept: ids.map((id) => ({ store: 'carts', id })) })
   }
 }
 
@@ -145,6 +162,47 @@ describe('adopted sessions', () => {
     nowMs = 2 * refusalLastsMs - 1
     handover.settle()
     expect(web.offers).toHaveLength(2)
+  })
+
+  it('that a server has of its own are dropped and told of, and never come back, not even when its own are over', () => {
+    adopt(3)
+    const web = new Server('web')
+    const carts = web.owner.sessions.store('carts')
+    web.owner.sessions.commit(carts, 's1', new TextEncoder().encode('own'), { ttlMs: 0, schemaVersion: 1 })
+    web.takeOver()
+    expect(waiting()).toEqual([])
+    expect(told).toEqual(['web 2', 'web keeps its own s1'])
+    expect(handover.dropped).toBe(1)
+    web.owner.sessions.delete(carts, 's1')
+    nowMs = 100 * refusalLastsMs
+    handover.settle()
+    handover.release(recovered)
+    restart()
+    handover.join(web)
+    handover.settle()
+    expect([...carts.sessions.keys()]).toEqual(['s0', 's2'])
+    expect([...web.offers.slice(1), ...new Server('shop').offers]).toEqual([])
+  })
+
+  it('that only a fenced server has of its own wait for what its recoverer found', () => {
+    adopt(1)
+    const web = new Server('web')
+    fence(web, 'claimed')
+    web.keepOwn('s0')
+    expect(waiting()).toEqual(['s0'])
+    fence(web, 'extracted', 0)
+    handover.settle()
+    expect(new Server('shop').last.ids).toEqual(['s0'])
+    expect(handover.dropped).toBe(0)
+  })
+
+  it('that a server has of its own stay where a recovery has written over them since they were offered', () => {
+    adopt(1)
+    const web = new Server('web')
+    commit(daemon, 's0')
+    web.keepOwn('s0')
+    expect(waiting()).toEqual(['s0'])
+    expect(handover.dropped).toBe(0)
   })
 
   it('are not offered while their recovery is under way, though other sessions of the store are', () => {

@@ -9,7 +9,7 @@ import type { BoxOwner } from '../region/box-owner.js'
 import { fenceAll } from '../region/control.js'
 import type { HeldStore } from '../region/session-writer.js'
 import type { SessionOrigin, SessionVersion } from '../region/session-record.js'
-import type { OfferedSession } from '../servers/local-protocol.js'
+import type { NotTaken, OfferedSession } from '../servers/local-protocol.js'
 import { fatesOf, isFenced, isGone, lastOwners, type BoxGeneration } from './offered-sessions.js'
 
 /** Sessions in one offer: what a server takes over in a millisecond or so, between two turns of its event loop. */
@@ -26,6 +26,8 @@ export interface LocalServer extends BoxGeneration {
 
 export interface HandoverEvents {
   readonly onTaken: (server: string, count: number) => void
+  /** A server has sessions of these ids of its own, and the adopted ones are dropped. */
+  readonly onKept: (server: string, sessions: readonly SessionKey[]) => void
   /** A session in the daemon's box fails its CRC, so nobody can be offered it. Told once for each. */
   readonly onDamaged: (error: BackdoorsError) => void
 }
@@ -58,7 +60,7 @@ interface Unsettled {
   readonly refusedBy?: LocalServer
 }
 
-type SessionKey = Pick<Waiting, 'store' | 'id'>
+export type SessionKey = Pick<Waiting, 'store' | 'id'>
 
 export class Handover {
   readonly #box: BoxOwner
@@ -79,6 +81,7 @@ export class Handover {
   /** The boxes that the sessions come from which an earlier life of this daemon left. */
   readonly #resumed = new Set<string>()
   readonly #damaged = new Set<string>()
+  #dropped = 0
   #nextOffer = 1
 
   /** @param nowMs of any monotonic clock */
@@ -96,6 +99,11 @@ export class Handover {
   /** Are sessions on their way to servers right now? What no server takes is not. */
   get isHandingOver(): boolean {
     return this.#offers.size > 0
+  }
+
+  /** Sessions that gave way to a server's own of the same id, in this daemon's life. */
+  get dropped(): number {
+    return this.#dropped
   }
 
   /** Sessions that wait and fail their CRC. */
@@ -164,20 +172,30 @@ export class Handover {
     }
   }
 
-  /** @param refused keys of the sessions that the server says it has not: it had no room, or was fenced */
-  taken(offerId: number, server: LocalServer, refused: readonly SessionKey[]): void {
+  /** @param notTaken keys of the sessions that the server says it has not */
+  taken(offerId: number, server: LocalServer, notTaken: NotTaken): void {
     const offer = this.#offers.get(offerId)
     if (offer?.server !== server || this.#box.fenced) return
     this.#endOffer(offerId, offer)
-    const kept = new Set(refused.map(keyOf))
-    const taken = offer.sessions.filter((session) => !kept.has(keyOf(session)))
+    // What a fenced server has of its own may have come too late for its recoverer, so it is no reason to drop anything.
+    const kept = isFenced(this.#box.region, server) ? [] : among(offer, notTaken.kept)
+    const refused = among(offer, notTaken.refused.concat(notTaken.kept)).filter((session) => !kept.includes(session))
+    const taken = offer.sessions.filter((session) => !kept.includes(session) && !refused.includes(session))
     for (const session of taken) if (this.#isSameState(session)) this.#letGo(session)
     this.#events.onTaken(server.name, taken.length)
-    if (kept.size > 0) {
-      this.#unsettle({ owner: server, sessions: offer.sessions.filter((session) => kept.has(keyOf(session))), refusedBy: server })
+    this.#drop(server, kept.filter((session) => this.#isSameState(session)))
+    if (refused.length > 0) {
+      this.#unsettle({ owner: server, sessions: refused, refusedBy: server })
       this.settle()
     }
     this.#offerAll()
+  }
+
+  #drop(server: LocalServer, sessions: readonly Waiting[]): void {
+    if (sessions.length === 0) return
+    for (const session of sessions) this.#letGo(session)
+    this.#dropped += sessions.length
+    this.#events.onKept(server.name, sessions)
   }
 
   /**
@@ -265,7 +283,7 @@ export class Handover {
     }
   }
 
-  /** A server has it now. */
+  /** A server has it now, or another of its id that stays in its place. */
   #letGo({ store, id }: SessionKey): void {
     try {
       this.#box.sessions.delete(this.#box.sessions.store(store), id)
@@ -358,6 +376,12 @@ export class Handover {
     this.#offers.set(id, { server, sessions: sessions.map(({ store, id, sequence }) => ({ store, id, sequence })) })
     server.offer(id, from, sessions.map(({ store, id, offset, length }) => ({ store, id, offset, length })))
   }
+}
+
+/** Those sessions of an offer that have one of these keys. */
+function among({ sessions }: Offer, keys: readonly SessionKey[]): Waiting[] {
+  const wanted = new Set(keys.map(keyOf))
+  return sessions.filter((session) => wanted.has(keyOf(session)))
 }
 
 const keyOf = ({ store, id }: SessionKey): string => `${store}\0${id}`

@@ -24,7 +24,7 @@ beforeEach(async () => {
   path = join(tmpdir(), `backdoors-local-${randomUUID()}`)
   region = createRegion(path, 'b', 'test', { boxCount: 4, sensorsPerBox: 1, sessionsPerBox: 8, heapBytes: 64 << 10 })
   daemon = BoxOwner.take(region, { name: 'daemon', daemon: true })
-  handover = new Handover(daemon, { onTaken: () => undefined, onDamaged: () => undefined }, monotonicMs)
+  handover = new Handover(daemon, { onTaken: () => undefined, onKept: () => undefined, onDamaged: () => undefined }, monotonicMs)
   local = new LocalSocket(socketPathOf(path), handover, { done: () => true }, pino({ level: 'silent' }))
   await local.listen()
   clients = []
@@ -68,7 +68,7 @@ class Client {
   }
 
   async take(offer: number): Promise<void> {
-    writeMessage(this.socket, { type: 'taken', offer, refused: [] })
+    writeMessage(this.socket, { type: 'taken', offer, refused: [], kept: [] })
     await this.#settled()
   }
 

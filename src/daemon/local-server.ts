@@ -82,7 +82,7 @@ export class LocalSocket {
     if (message.type === 'request') return void this.#answer(socket, message)
     if (message.type === 'taken') {
       const server = this.#attached.get(socket)
-      if (server) this.#handover.taken(message.offer, server, message.refused)
+      if (server) this.#handover.taken(message.offer, server, message)
       return
     }
     if (message.type === 'continued') {

@@ -16,7 +16,7 @@ const measured = (more: Partial<Measured['status']> = {}): Measured => ({
     ],
     ...more,
   },
-  damagedSessions: 4, incidents: { total: 6, unresolved: 1 }, beats: 1000,
+  damagedSessions: 4, droppedSessions: 2, incidents: { total: 6, unresolved: 1 }, beats: 1000,
 })
 
 const report: RecoveryReport = {
@@ -47,7 +47,7 @@ describe('a scrape', () => {
       'backdoors_recoveries_total{peer="b",outcome="announced",node="a"}': '1', 'backdoors_recoveries_total{peer="b",outcome="failed",node="a"}': '1',
       'backdoors_recovered_sessions_total{peer="b",fate="adopted",node="a"}': '8', 'backdoors_last_recovery_duration_seconds{peer="b",node="a"}': '0.025',
       'backdoors_damaged_adoption_notes_total{peer="b",node="a"}': '3',
-      'backdoors_waiting_sessions{node="a"}': '3', 'backdoors_damaged_sessions{node="a"}': '4', 'backdoors_attached_servers{node="a"}': '1', 'backdoors_fenced{node="a"}': '0', 'backdoors_beats_total{node="a"}': '1000',
+      'backdoors_waiting_sessions{node="a"}': '3', 'backdoors_damaged_sessions{node="a"}': '4', 'backdoors_dropped_sessions_total{node="a"}': '2', 'backdoors_attached_servers{node="a"}': '1', 'backdoors_fenced{node="a"}': '0', 'backdoors_beats_total{node="a"}': '1000',
     }
     expect(Object.fromEntries(Object.keys(values).map((sample) => [sample, valueOf(text, sample)]))).toEqual(values)
     expect(valueOf(text, 'backdoors_recovery_duration_seconds_count{node="a"}')).toBe('1')

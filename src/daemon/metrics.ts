@@ -13,6 +13,8 @@ export interface Measured {
   readonly status: Pick<DaemonStatus, 'fenced' | 'servers' | 'waitingSessions' | 'peers'>
   /** Adopted sessions that fail their CRC in the daemon's own box. */
   readonly damagedSessions: number
+  /** Adopted sessions that gave way to a local server's own of the same id. */
+  readonly droppedSessions: number
   readonly incidents: { readonly total: number; readonly unresolved: number }
   /** Of the daemon's own OS sensor. */
   readonly beats: number
@@ -54,6 +56,7 @@ export class Metrics {
   readonly #unresolved = this.#gauge('backdoors_incidents_unresolved', 'Incidents that are neither recovered nor over.')
   readonly #waiting = this.#gauge('backdoors_waiting_sessions', 'Adopted sessions that no local server has taken over yet.')
   readonly #damaged = this.#gauge('backdoors_damaged_sessions', "Adopted sessions that fail their CRC in the daemon's box, so that no server is offered them.")
+  readonly #dropped = this.#counter('backdoors_dropped_sessions_total', 'Adopted sessions that were dropped, because a local server has one of the same id of its own.')
   readonly #servers = this.#gauge('backdoors_attached_servers', 'Local servers that are connected to the daemon.')
   readonly #fenced = this.#gauge('backdoors_fenced', '1 where this node has been fenced.')
   readonly #conditions = this.#gauge('backdoors_peer_condition', '1 for each level or pressure sensor of a watched peer that is past its limit; server is empty for the machine.', ['peer', 'server', 'sensor'])
@@ -123,14 +126,15 @@ export class Metrics {
     return this.registry.metrics()
   }
 
-  #update({ status: { waitingSessions, servers, fenced, peers }, damagedSessions, incidents, beats }: Measured): void {
+  #update({ status: { waitingSessions, servers, fenced, peers }, damagedSessions, droppedSessions, incidents, beats }: Measured): void {
     this.#waiting.set(waitingSessions)
     this.#damaged.set(damagedSessions)
     this.#servers.set(servers.length)
     this.#fenced.set(fenced ? 1 : 0)
     this.#unresolved.set(incidents.unresolved)
     // What is counted elsewhere is taken over as it stands; a counter that begins anew is known to Prometheus as one that was reset.
-    for (const counter of [this.#incidents, this.#beats, this.#rounds, this.#failedRounds]) counter.reset()
+    for (const counter of [this.#dropped, this.#incidents, this.#beats, this.#rounds, this.#failedRounds]) counter.reset()
+    this.#dropped.inc(droppedSessions)
     this.#incidents.inc(incidents.total)
     this.#beats.inc(beats)
     // A peer that is watched no more, and a condition that is over, are shown no more.

@@ -2,7 +2,7 @@
 import { connect, type Socket } from 'node:net'
 import type { BoxOwner } from '../region/box-owner.js'
 import type { Region } from '../region/region.js'
-import { fromDaemon, readMessages, socketPathOf, writeMessage, type FromDaemon } from './local-protocol.js'
+import { fromDaemon, readMessages, socketPathOf, writeMessage, type FromDaemon, type NotTaken } from './local-protocol.js'
 import type { ConnectionOutcome } from './restored-connection.js'
 import type { Adopted } from './session-store.js'
 import { takeOver } from './take-over.js'
@@ -83,15 +83,16 @@ export class DaemonLink {
 
   #onMessage(socket: Socket, message: FromDaemon): void {
     if (message.type !== 'offered' || this.#closed) return
-    const refused: { store: string; id: string }[] = []
+    const notTaken: NotTaken = { refused: [], kept: [] }
     const taken = new Map<string, string[]>()
     for (const offered of message.sessions) {
       const { store, id } = offered
-      if (!takeOver(this.#owner, offered)) refused.push({ store, id })
+      const taking = takeOver(this.#owner, offered)
+      if (taking !== 'taken') notTaken[taking].push({ store, id })
       else if (taken.has(store)) taken.get(store)?.push(id)
       else taken.set(store, [id])
     }
-    writeMessage(socket, { type: 'taken', offer: message.offer, refused })
+    writeMessage(socket, { type: 'taken', offer: message.offer, ...notTaken })
     for (const [store, ids] of taken) this.#onAdopted(store, { from: message.from, ids })
   }
 }

@@ -19,13 +19,18 @@ export const maxLineBytes = 8 << 20
 
 const count = z.number().int().nonnegative()
 const port = z.number().int().min(1).max(65535)
-const offeredSession = z.object({ store: z.string(), id: z.string(), offset: count, length: count })
+const namedSession = z.object({ store: z.string(), id: z.string() })
+const offeredSession = namedSession.extend({ offset: count, length: count })
 
 export const toDaemon = z.discriminatedUnion('type', [
   /** A server has taken this box, serves these stores, and continues connections to these local ports. Said again when one is added. */
   z.object({ type: z.literal('attached'), box: count, generation: count, name: z.string(), stores: z.array(z.string()), continues: z.array(port).max(64).default([]) }),
-  /** The sessions of an offer are in the server's own box now, but for those refused. */
-  z.object({ type: z.literal('taken'), offer: count, refused: z.array(z.object({ store: z.string(), id: z.string() })) }),
+  /**
+   * The sessions of an offer are in the server's own box now, but for those `refused`, for which it has no room or which it may not take,
+   * and but for those in whose place it has `kept` another of the same id, its own: nobody is offered these again. A server of an
+   * earlier release names both as refused.
+   */
+  z.object({ type: z.literal('taken'), offer: count, refused: z.array(namedSession), kept: z.array(namedSession).default([]) }),
   /** What became of connections that it was given. */
   z.object({ type: z.literal('continued'), outcomes: z.array(z.object({ name: z.string(), reset: z.enum(resetReasons).optional() })) }),
   z.object({ type: z.literal('request'), id: count, method: z.string(), params: z.record(z.string(), z.unknown()) }),
@@ -47,6 +52,8 @@ export const connectionsHello = z.object({ box: count, generation: count })
 
 export type ToDaemon = z.infer<typeof toDaemon>
 export type FromDaemon = z.infer<typeof fromDaemon>
+/** What a server says of the sessions of an offer that it did not take. */
+export type NotTaken = Pick<Extract<ToDaemon, { type: 'taken' }>, 'refused' | 'kept'>
 export type OfferedSession = z.infer<typeof offeredSession>
 
 /** Calls `onMessage` for each valid line; a line that is not valid ends the connection with PROTOCOL_ERROR. */

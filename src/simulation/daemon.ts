@@ -81,6 +81,7 @@ export class Daemon {
     this.#fabric = new SimulatedFabric(network, life.host, this.process)
     this.#handover = new Handover(this.box, {
       onTaken: (server, count) => events.tell(`${server} takes ${count} over`),
+      onKept: (server, sessions) => events.tell(`${server} has of its own: ${sessions.map(({ id }) => id).join(', ')}`),
       onDamaged: (error) => events.tell(`the daemon of ${life.host} holds a damaged session: ${error.details.sessionId ?? ''}`),
     }, () => simulation.now() / ms)
     this.notes = new AdoptionNotes(this.box)
@@ -106,6 +107,11 @@ export class Daemon {
   /** Does it do its work: could it be relied on to recover others? */
   get active(): boolean {
     return this.process.running && !this.life.fenced && !this.life.lost
+  }
+
+  /** Does it recover anybody, or mean to try again, or look after another's recovery? */
+  get isBusy(): boolean {
+    return this.#recovered.length > 0 || this.watchers.some(({ isBusy }) => isBusy)
   }
 
   /** Bytes of a session that it has adopted and no server has taken yet; undefined where it has none, or a damaged one. */
@@ -134,8 +140,8 @@ export class Daemon {
       name: server.name, box: server.box, generation: server.generation, stores: new Set([storeName]),
       offer: (offer, _from, sessions) => {
         simulation.schedule(timing.localMessageUs, () => server.process.whenRunning(() => {
-          const refused = server.offered(sessions)
-          if (refused) simulation.schedule(timing.localMessageUs, () => this.#locally(() => this.#handover.taken(offer, local, refused)))
+          const notTaken = server.offered(sessions)
+          if (notTaken) simulation.schedule(timing.localMessageUs, () => this.#locally(() => this.#handover.taken(offer, local, notTaken)))
           return quiet
         }))
       },

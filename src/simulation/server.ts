@@ -7,7 +7,7 @@ import type { Region } from '../region/region.js'
 import type { SensorHandle } from '../region/sensor-handle.js'
 import type { HeldStore } from '../region/session-writer.js'
 import type { Safeguards } from '../safeguards.js'
-import type { OfferedSession } from '../servers/local-protocol.js'
+import type { NotTaken, OfferedSession } from '../servers/local-protocol.js'
 import { takeOver } from '../servers/take-over.js'
 import { Beats } from './beats.js'
 import { interruptCommit } from './interrupted-commit.js'
@@ -119,18 +119,19 @@ export class Server implements Holder {
     return this.#unlessGone(() => (this.interruption ? this.#commitInParts(this.interruption, id, value, answer) : this.#commit(id, value, answer)))
   }
 
-  /** @returns the sessions that it did not take */
-  offered(sessions: readonly OfferedSession[]): readonly OfferedSession[] | undefined {
-    const refused: OfferedSession[] = []
+  /** @returns the sessions that it did not take, undefined where it died */
+  offered(sessions: readonly OfferedSession[]): NotTaken | undefined {
+    const notTaken: NotTaken = { refused: [], kept: [] }
     let died = true
     this.#unlessGone(() => {
       for (const session of sessions) {
-        if (!takeOver(this.owner, session)) refused.push(session)
-        else this.#tookOver(session.id)
+        const taking = takeOver(this.owner, session)
+        if (taking === 'taken') this.#tookOver(session.id)
+        else notTaken[taking].push(session)
       }
       died = false
     })
-    return died ? undefined : refused
+    return died ? undefined : notTaken
   }
 
   #tookOver(id: string): void {
