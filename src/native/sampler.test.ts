@@ -10,6 +10,10 @@ const patientUs = 3.6e9
 const cellAt = (counterPosition: number, deadlineUs: number, pendingPosition = -1): SamplerCell => ({ counterPosition, pendingPosition, deadlineUs })
 const oneWord = Float64Array.of(0, 4, 0)
 
+const held = new Int32Array(new SharedArrayBuffer(4))
+/** Time passes, and the event loop comes to nothing. */
+const holdMs = (ms: number): unknown => Atomics.wait(held, 0, 0, ms)
+
 interface Seen {
   readonly kind: (typeof samplerEventKinds)[number] | undefined
   readonly target: number
@@ -198,10 +202,14 @@ describe('Sampler', () => {
     expect(rig.events.map(({ target }) => target)).toEqual([kept])
     expectCode(() => rig.sampler.state(removed), 'INVALID_ARGUMENT', { field: 'target' })
     rig.words[0] = 1
+    // It has something to tell, which the event loop has not come to yet.
+    while (rig.sampler.state(kept)[samplerHeadFields] !== 1) holdMs(1)
     rig.sampler.close()
     rig.sampler.close()
     expect(countThreads('bd-sampler')).toBe(0)
-    await sleepMs(5)
+    const later = new Rig()
+    later.watch([cellAt(0, 1)], oneWord, 50)
+    await until('an event of a later sampler', () => later.events.length > 0)
     expect(rig.events.length).toBe(1)
     expectCode(() => rig.watch([]), 'CLOSED')
     expectCode(() => rig.sampler.state(kept), 'CLOSED')
@@ -217,13 +225,12 @@ describe('Sampler', () => {
     const beat = closing(new (memoryAddon().BeatThread)({ memory: rig.memory, counterOffset: 64, fenceOffset: 0, fenceLimit: 1, intervalUs: 4_000 }))
     await until('events', () => rig.events.length >= 1_000)
     const before = beat.beats
-    const held = new Int32Array(new SharedArrayBuffer(4))
-    while (beat.beats < before + 20) Atomics.wait(held, 0, 0, 10)
+    while (beat.beats < before + 20) holdMs(10)
     rig.words[0] = 1
-    while (!beat.fenced) Atomics.wait(held, 0, 0, 1)
+    while (!beat.fenced) holdMs(1)
     const fetched = rig.events.length
     // Let the cells stall for good, still without fetching.
-    while (!isAllStalled(rig.sampler.state(target), rig.words[16] as number)) Atomics.wait(held, 0, 0, 1)
+    while (!isAllStalled(rig.sampler.state(target), rig.words[16] as number)) holdMs(1)
     await until('the rest is delivered', () => rig.events.length > fetched)
     await rig.rounds(target, 2)
     const late = rig.events.slice(fetched)
