@@ -2083,67 +2083,115 @@ static int bd_json_offered(struct bd_json *json, struct bd_offered *offered) {
          bd_is_text(bd_bytes(offered->id), offered->id_bytes, BD_MAX_ID);
 }
 
-/* Commits an offered session into this server's own box, with its origin. The position where it is now, or BD_NONE. */
-static uint32_t bd_take_over(backdoors_node *node, const struct bd_offered *offered) {
-  const unsigned char *at = node->region + offered->offset, *store, *origin;
+enum bd_taking { BD_TAKEN, BD_REFUSED, BD_KEPT };
+
+/* As `taken` says it to the daemon; and `came`: for each session that did, the lengths of its names and of its origin, then these. */
+struct bd_answer {
+  struct bd_buffer refused, kept, came;
+  int count;
+};
+
+static int bd_append(struct bd_buffer *to, const void *bytes, size_t length) {
+  if (!bd_reserve(to, length)) return 0;
+  if (length > 0) memcpy(to->bytes + to->length, bytes, length);
+  to->length += length;
+  return 1;
+}
+
+/* Commits the session of this record into this server's own box, with its origin. Its position goes to `position`, where it is taken. */
+static enum bd_taking bd_take_record(backdoors_node *node, const struct bd_offered *offered, const unsigned char *at, uint32_t *position) {
+  const unsigned char *store = at + BD_RECORD, *origin;
   struct bd_record record;
-  struct bd_held *held;
   backdoors_session here;
   backdoors_options options;
-  uint32_t hash, position;
+  uint32_t hash;
   uint16_t number;
   int status;
-  if (offered->offset > node->region_bytes || offered->length > node->region_bytes - offered->offset) return BD_NONE;
-  if (!bd_read_record(at, offered->length, bd_box_seed(node->incarnation, 0), &record)) return BD_NONE;
-  store = at + BD_RECORD;
+  if (!bd_read_record(at, offered->length, bd_box_seed(node->incarnation, 0), &record)) return BD_REFUSED;
   origin = store + record.store_bytes + record.id_bytes;
   if (record.store_bytes != offered->store_bytes || memcmp(store, offered->store, offered->store_bytes) != 0 || record.id_bytes != offered->id_bytes ||
       memcmp(store + record.store_bytes, offered->id, offered->id_bytes) != 0) {
-    return BD_NONE;
+    return BD_REFUSED;
   }
-  if (bd_store_number(node, offered->store, offered->store_bytes, &number) != 0 || !node->stores[number].is_served) return BD_NONE;
-  position = bd_find(node, number, offered->id, offered->id_bytes, &hash);
-  if (position != BD_NONE) {
-    held = &node->held[position];
-    status = bd_tell(node, position, &here);
-    if (status == BACKDOORS_RECORD_CORRUPT) return BD_NONE;
-    /* An earlier offer of this very session may have been cut short; another session of the same id is kept. */
+  if (bd_store_number(node, offered->store, offered->store_bytes, &number) != 0 || !node->stores[number].is_served) return BD_REFUSED;
+  *position = bd_find(node, number, offered->id, offered->id_bytes, &hash);
+  if (*position != BD_NONE) {
+    const struct bd_held *held = &node->held[*position];
+    status = bd_tell(node, *position, &here);
+    if (status == BACKDOORS_RECORD_CORRUPT) return BD_REFUSED;
+    /* An earlier offer of this very session may have been cut short. */
     if (status == 0) {
       const unsigned char *own = held->prefix + held->store_bytes + held->id_bytes;
       const int is_same = record.origin_bytes > 0 && held->origin_bytes == record.origin_bytes && memcmp(own, origin, record.origin_bytes) == 0;
-      return is_same ? position : BD_NONE;
+      return is_same ? BD_TAKEN : BD_KEPT;
     }
   }
   options.ttl_ms = record.ttl_ms;
   options.schema_version = record.schema_version;
   status = bd_commit(node, number, offered->id, offered->id_bytes, origin + record.origin_bytes, record.payload_bytes, &options,
                      record.origin_bytes > 0 ? origin : NULL, record.origin_bytes);
-  return status == 0 ? bd_find(node, number, offered->id, offered->id_bytes, &hash) : BD_NONE;
+  *position = bd_find(node, number, offered->id, offered->id_bytes, &hash);
+  return status == 0 ? BD_TAKEN : BD_REFUSED;
 }
 
-/* Takes over what an offer lists, whose form has been checked. How many came, or an error. */
-static int bd_take_offer(backdoors_node *node, uint64_t offer, struct bd_json sessions, uint32_t **positions) {
+/* From a copy, not from the daemon's box: that may move on meanwhile, and what is committed from here gets a CRC of its own. */
+static enum bd_taking bd_take_over(backdoors_node *node, const struct bd_offered *offered, uint32_t *position) {
+  unsigned char *copy;
+  enum bd_taking taking;
+  if (offered->offset > node->region_bytes || offered->length > node->region_bytes - offered->offset) return BD_REFUSED;
+  copy = BD_NEW(unsigned char, BD_CAST(size_t, offered->length));
+  if (copy == NULL) return BD_REFUSED;
+  memcpy(copy, node->region + offered->offset, BD_CAST(size_t, offered->length));
+  taking = bd_take_record(node, offered, copy, position);
+  free(copy);
+  return taking;
+}
+
+static int bd_say_session(struct bd_buffer *list, const struct bd_offered *offered) {
+  return (list->length == 0 || bd_say(list, ",")) && bd_say(list, "{\"store\":") && bd_say_string(list, offered->store, offered->store_bytes) &&
+         bd_say(list, ",\"id\":") && bd_say_string(list, offered->id, offered->id_bytes) && bd_say(list, "}");
+}
+
+static int bd_note_came(struct bd_buffer *came, const struct bd_held *held) {
+  const uint16_t lengths[4] = {held->store, held->store_bytes, held->id_bytes, held->origin_bytes};
+  return bd_append(came, lengths, sizeof lengths) && bd_append(came, held->prefix, BD_CAST(size_t, held->store_bytes) + held->id_bytes + held->origin_bytes);
+}
+
+/* Takes over what an offer lists, whose form has been checked, and says so. 0, or an error. */
+static int bd_take_offer(backdoors_node *node, uint64_t offer, struct bd_json sessions, struct bd_answer *answer) {
   struct bd_offered offered;
   struct bd_buffer *out = &node->out;
-  uint32_t count = 0, refused = 0, capacity = 0;
-  if (!bd_say(out, "{\"type\":\"taken\",\"offer\":") || !bd_say_count(out, offer) || !bd_say(out, ",\"refused\":[")) return BACKDOORS_SYSTEM_CALL_FAILED;
+  int said = 1;
   if (!bd_json_take(&sessions, '[')) return BACKDOORS_PROTOCOL_ERROR;
-  while (bd_json_offered(&sessions, &offered)) {
+  while (said && bd_json_offered(&sessions, &offered)) {
     uint32_t position;
-    if (count == capacity) {
-      uint32_t *grown = BD_CAST(uint32_t *, realloc(*positions, (capacity += 128) * sizeof *grown));
-      if (grown == NULL) return BACKDOORS_SYSTEM_CALL_FAILED;
-      *positions = grown;
-    }
-    position = bd_take_over(node, &offered);
-    if (position != BD_NONE) (*positions)[count++] = position;
-    else if (!(refused++ == 0 || bd_say(out, ",")) || !bd_say(out, "{\"store\":") || !bd_say_string(out, offered.store, offered.store_bytes) ||
-             !bd_say(out, ",\"id\":") || !bd_say_string(out, offered.id, offered.id_bytes) || !bd_say(out, "}")) {
-      return BACKDOORS_SYSTEM_CALL_FAILED;
-    }
+    const enum bd_taking taking = bd_take_over(node, &offered, &position);
+    answer->count += taking == BD_TAKEN ? 1 : 0;
+    said = taking == BD_TAKEN ? bd_note_came(&answer->came, &node->held[position]) : bd_say_session(taking == BD_KEPT ? &answer->kept : &answer->refused, &offered);
     if (!bd_json_take(&sessions, ',')) break;
   }
-  return bd_say(out, "]}\n") ? BD_CAST(int, count) : BACKDOORS_SYSTEM_CALL_FAILED;
+  said = said && bd_say(out, "{\"type\":\"taken\",\"offer\":") && bd_say_count(out, offer) && bd_say(out, ",\"refused\":[") &&
+         bd_append(out, answer->refused.bytes, answer->refused.length) && bd_say(out, "],\"kept\":[") &&
+         bd_append(out, answer->kept.bytes, answer->kept.length) && bd_say(out, "]}\n");
+  return said ? 0 : BACKDOORS_SYSTEM_CALL_FAILED;
+}
+
+/* Each is looked up again: the callback before may have deleted it, or have put another in its place. */
+static void bd_tell_came(backdoors_node *node, const struct bd_buffer *came, backdoors_adopted adopted, void *context) {
+  size_t at = 0;
+  while (at < came->length) {
+    uint16_t lengths[4];
+    const char *names = came->bytes + at + sizeof lengths;
+    size_t bytes;
+    backdoors_session session;
+    uint32_t hash, position;
+    memcpy(lengths, came->bytes + at, sizeof lengths);
+    bytes = BD_CAST(size_t, lengths[1]) + lengths[2] + lengths[3];
+    at += sizeof lengths + bytes;
+    position = bd_find(node, lengths[0], names + lengths[1], lengths[2], &hash);
+    if (position == BD_NONE || node->held[position].origin_bytes != lengths[3] || memcmp(node->held[position].prefix, names, bytes) != 0) continue;
+    if (bd_tell(node, position, &session) == 0) adopted(context, &session);
+  }
 }
 
 static int bd_json_sessions(struct bd_json *json) {
@@ -2160,11 +2208,11 @@ static int bd_json_sessions(struct bd_json *json) {
 static int bd_on_line(backdoors_node *node, const char *line, size_t length, backdoors_adopted adopted, void *context) {
   struct bd_json json = {line, line + length}, sessions = {NULL, NULL};
   char key[16], type[16] = {0};
-  int first = 1, status, read, count, i;
+  int first = 1, status, read;
   unsigned seen = 0;
   uint64_t offer = 0;
   size_t bytes;
-  uint32_t *positions = NULL;
+  struct bd_answer answer;
   while ((status = bd_json_member(&json, &first, key)) == 1) {
     if (strcmp(key, "type") == 0) read = bd_json_string(&json, type, sizeof type - 1, &bytes) && bytes < sizeof type;
     else if (strcmp(key, "offer") == 0) seen |= 1, read = bd_json_count(&json, &offer);
@@ -2181,13 +2229,13 @@ static int bd_on_line(backdoors_node *node, const char *line, size_t length, bac
   /* Answers are for those who asked. */
   if (strcmp(type, "response") == 0) return 0;
   if (strcmp(type, "offered") != 0 || seen != 7) return BACKDOORS_PROTOCOL_ERROR;
-  count = bd_take_offer(node, offer, sessions, &positions);
-  for (i = 0; i < count; i++) {
-    backdoors_session session;
-    if (adopted != NULL && node->held[positions[i]].prefix != NULL && bd_tell(node, positions[i], &session) == 0) adopted(context, &session);
-  }
-  free(positions);
-  return count;
+  memset(&answer, 0, sizeof answer);
+  status = bd_take_offer(node, offer, sessions, &answer);
+  if (status == 0 && adopted != NULL) bd_tell_came(node, &answer.came, adopted, context);
+  free(answer.refused.bytes);
+  free(answer.kept.bytes);
+  free(answer.came.bytes);
+  return status == 0 ? answer.count : status;
 }
 
 /* ---------------------------------------------------------------- the connection */

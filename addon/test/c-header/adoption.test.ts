@@ -196,14 +196,24 @@ describe('an offer', { timeout: 60_000 }, () => {
       expect(await server.ask('poll')).toBe('0')
     }
     expect(await polled(server)).toBe(`1 carts ${hex('u-1')} 1 0 a ${hex('milk')}`)
-    const refused = [{ store: 'carts', id: 'u-3' }, { store: 'logins', id: 'u-2' }, { store: 'carts', id: 'u-2' }, { store: 'carts', id: 'u-2' }, { store: 'carts', id: 'own' }]
-    expect(JSON.parse(await played1.heard(2))).toEqual({ type: 'taken', offer: 9, refused })
+    const refused = [{ store: 'carts', id: 'u-3' }, { store: 'logins', id: 'u-2' }, { store: 'carts', id: 'u-2' }, { store: 'carts', id: 'u-2' }]
+    expect(JSON.parse(await played1.heard(2))).toEqual({ type: 'taken', offer: 9, refused, kept: [{ store: 'carts', id: 'own' }] })
     // Offered again, with an answer for somebody else before it: what it has made of the session stays.
     await server.ask(`commit carts ${hex('u-1')} 0 1 ${hex('milk, eggs')}`)
     played1.say(`{"type":"response","id":1,"result":{}}\n${JSON.stringify({ type: 'offered', offer: 10, from: 'a', sessions: [u1] })}\n`)
     expect(await polled(server)).toBe(`1 carts ${hex('u-1')} 1 0 a ${hex('milk, eggs')}`)
-    expect(JSON.parse(await played1.heard(3))).toEqual({ type: 'taken', offer: 10, refused: [] })
+    expect(JSON.parse(await played1.heard(3))).toEqual({ type: 'taken', offer: 10, refused: [], kept: [] })
     expect(await server.ask(`get carts ${hex('own')}`)).toBe(`0 carts ${hex('own')} 1 0 - ${hex('mine')}`)
+  })
+
+  it('is told session by session as each stands by then, whatever the server does between them', async () => {
+    const { daemon: played1, server } = await played()
+    const sessions = ['u-1', 'u-2', 'u-3', 'u-4'].map((id, i) => played1.commit(id, `of ${id}`, i + 3))
+    played1.say(`${JSON.stringify({ type: 'offered', offer: 1, from: 'a', sessions })}\n`)
+    // In the first call, u-2 makes way for a session of another id, and u-3 for another one of its own id.
+    expect(await server.ask(`poll-replacing carts ${hex('u-2')} ${hex('new')} ${hex('u-3')} ${hex('u-3')}`)).toBe(`4 carts ${hex('u-1')} 1 0 a ${hex('of u-1')} carts ${hex('u-4')} 1 0 a ${hex('of u-4')}`)
+    expect(await server.ask(`get carts ${hex('new')}`)).toBe(`0 carts ${hex('new')} 1 0 - ${hex('new')}`)
+    expect(JSON.parse(await played1.heard(2))).toEqual({ type: 'taken', offer: 1, refused: [], kept: [] })
   })
 
   it.each([

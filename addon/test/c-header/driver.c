@@ -12,6 +12,7 @@
  *     progress NAME DEADLINE | gauge NAME PRESSURE VALUE LIMIT | beat NAME | pending NAME COUNT
  *     serve STORE                              RESULT
  *     poll                                     RESULT {STORE ID SCHEMA TTL FROM PAYLOAD}
+ *     poll-replacing STORE {ID NEW}            the same; in the first call back, each ID is deleted, and NEW committed
  *     load STORE SESSIONS BYTES                commits until it is fenced; "SESSION COMMIT" after each that was acknowledged
  *     crc SEED BYTES                           the CRC32C
  *     fork                                     PID of a child that lets go of the box, and stays
@@ -64,11 +65,24 @@ static void on_adopted(void *context, const backdoors_session *session) {
   say_session((FILE *)context, session);
 }
 
-static int poll_daemon(void) {
+/* STORE, then ids to delete, each with one to commit then. */
+static char **replaced;
+static void on_adopted_replacing(void *context, const backdoors_session *session) {
+  char **each = replaced + 1;
+  say_session((FILE *)context, session);
+  for (; *replaced != NULL && *each != NULL; each += 2) {
+    const size_t bytes = bytes_of(each[1]);
+    backdoors_delete(node, *replaced, each[0], bytes_of(each[0]));
+    backdoors_commit(node, *replaced, each[1], bytes, each[1], bytes, NULL);
+  }
+  *replaced = NULL;
+}
+
+static int poll_daemon(backdoors_adopted adopted) {
   char *told = NULL;
   size_t told_bytes = 0;
   FILE *stream = open_memstream(&told, &told_bytes);
-  const int result = backdoors_adopt_poll(node, on_adopted, stream);
+  const int result = backdoors_adopt_poll(node, adopted, stream);
   fclose(stream);
   printf("%d%s", result, told);
   free(told);
@@ -168,7 +182,11 @@ static int run(char **words) {
     result = backdoors_progress(node, words[1], 0, &sensor);
     if (result == 0) backdoors_pending(&sensor, (uint32_t)strtoul(words[2], NULL, 10));
   } else if (strcmp(what, "serve") == 0) result = backdoors_serve(node, words[1]);
-  else if (strcmp(what, "poll") == 0) return poll_daemon();
+  else if (strcmp(what, "poll") == 0) return poll_daemon(on_adopted);
+  else if (strcmp(what, "poll-replacing") == 0) {
+    replaced = words + 1;
+    return poll_daemon(on_adopted_replacing);
+  }
   else if (strcmp(what, "load") == 0) result = load(words[1], (unsigned)atoi(words[2]), (unsigned)atoi(words[3]));
   return printf("%d", result);
 }
