@@ -15,7 +15,7 @@ const path = (name: string): string => join(files.folder, name)
 describe('core', () => {
   it('writes a core file of the process, and says what is in it', async () => {
     const { exitCode, stdout, stderr } = await files.run(`core 175 -o ${path('core')} --progress`)
-    expect([exitCode, stdout]).toEqual([0, expect.stringMatching(/core: process 175, 2 threads; 10\.4 MiB, of them 2\.\d MiB on disk; 16 KiB of its memory are not there\n$/)])
+    expect([exitCode, stdout]).toEqual([0, expect.stringMatching(/core: process 175, 2 threads; 10\.4 MiB, 2\.\d MiB of memory, 2\.\d MiB written; 16 KiB of its memory are not there\n$/)])
     expect(stderr).toMatch(/^copying: 100 % of [\d.]+ MiB$/m)
     expect(stderr).toMatch(/^cost: \d+ reads/m)
     expect(readElf(readFileSync(path('core'))).notes.filter(({ type }) => type === 1).length).toBe(2)
@@ -23,7 +23,7 @@ describe('core', () => {
   })
 
   it('as JSON says the same', async () => {
-    expect(jsonOf(await files.run(`core 175 -o ${path('core')} --json`))).toMatchObject({ pid: 175, memory: files.core, path: path('core'), missingBytes: 16384, threads: [{ pid: 175, hasRegisters: true }, { pid: 181 }], faults: [], cost: { reads: expect.any(Number) as number } })
+    expect(jsonOf(await files.run(`core 175 -o ${path('core')} --json`))).toMatchObject({ pid: 175, memory: files.core, path: path('core'), resumedBytes: 0, missingBytes: 16384, threads: [{ pid: 175, hasRegisters: true }, { pid: 181 }], faults: [], cost: { reads: expect.any(Number) as number } })
   })
 
   it('is not written of a thread of the kernel', async () => {

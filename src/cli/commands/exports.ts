@@ -8,7 +8,8 @@ import { addKernelOptions, costLine, faultsOf, kernelHelp, nodeOf, pidOf, warn, 
 import type { Output } from '../output.js'
 import { formatBytes } from '../quantities.js'
 
-const secrets = 'The file holds whatever secrets the memory held; nobody else may read it (mode 0600). Until it is whole it is called FILE.part.'
+const secrets = `An export that was interrupted goes on where it stopped when it is asked for again. Pages of zeros take no room.
+The file holds whatever secrets the memory held; nobody else may read it (mode 0600). Until it is whole it is called FILE.part.`
 
 const coreHelp = `
 Examples:
@@ -24,7 +25,6 @@ Examples:
   backdoors vmcore --memory /dev/dax0.0 -o b.vmcore
   backdoors inspect --memory b.vmcore ps
 
-An export that was interrupted goes on where it stopped when it is asked for again. Pages of zeros take no room.
 ${secrets}
 ${kernelHelp}`
 
@@ -88,15 +88,16 @@ function report(of: Record<string, unknown>, { faults, ...result }: ProcessCoreR
   output.note(costLine(cost, kernel.learning))
 }
 
-function describeCore(pid: number, { path, fileBytes, writtenBytes, missingBytes, threads }: ProcessCoreResult): string {
+const resumedText = (bytes: number): string => (bytes === 0 ? '' : `, of them ${formatBytes(bytes)} by an export before`)
+
+function describeCore(pid: number, { path, fileBytes, memoryBytes, resumedBytes, writtenBytes, missingBytes, threads }: ProcessCoreResult): string {
   const without = threads.filter(({ hasRegisters }) => !hasRegisters).length
   const registers = without === 0 ? '' : `, ${without} of them without registers`
   const missing = missingBytes === 0 ? '' : `; ${formatBytes(missingBytes)} of its memory are not there`
-  return `${path}: process ${pid}, ${threads.length} threads${registers}; ${formatBytes(fileBytes)}, of them ${formatBytes(writtenBytes)} on disk${missing}`
+  return `${path}: process ${pid}, ${threads.length} threads${registers}; ${formatBytes(fileBytes)}, ${formatBytes(memoryBytes)} of memory${resumedText(resumedBytes)}, ${formatBytes(writtenBytes)} written${missing}`
 }
 
 function describeVmcore({ path, ramBytes, resumedBytes, writtenBytes, cpus }: VmcoreResult, { ms }: Cost): string {
-  const resumed = resumedBytes === 0 ? '' : `, of them ${formatBytes(resumedBytes)} by an export before`
   const rate = ms > 0 ? `, ${formatBytes(Math.round(((ramBytes - resumedBytes) / ms) * 1000))}/s` : ''
-  return `${path}: ${formatBytes(ramBytes)} of RAM${resumed}, ${cpus} CPUs; ${formatBytes(writtenBytes)} written${rate}`
+  return `${path}: ${formatBytes(ramBytes)} of RAM${resumedText(resumedBytes)}, ${cpus} CPUs; ${formatBytes(writtenBytes)} written${rate}`
 }

@@ -1,11 +1,15 @@
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { BackdoorsError } from '../../errors.js'
+import { PhysicalMemory } from '../physical-memory.js'
 import { readElf } from '../testing/elf-reader.js'
+import { withBytes } from '../testing/hostile-memory.js'
 import { expectOnlyOurErrors } from '../testing/only-our-errors.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
-import { writeProcessCore, type ProcessCoreResult } from './process-core.js'
+import { findTask } from '../views/find-task.js'
+import { writeProcessCore, type ProcessCoreOptions, type ProcessCoreResult } from './process-core.js'
 import type { ExportProgress } from './sparse-file.js'
 
 const host = await panickedHost()
@@ -109,20 +113,87 @@ describe('a core file of a process', () => {
     expect(await readdir(folder)).toEqual(['core'])
   })
 
-  it('leaves nothing of itself where it was called off', async () => {
-    const controller = new AbortController()
-    const reason = new Error('enough')
-    await expect(writeProcessCore({ image: host, pid, path: join(folder, 'other'), signal: controller.signal, onProgress: () => controller.abort(reason) })).rejects.toBe(reason)
-    expect(await readdir(folder)).toEqual(['core'])
-  })
-
   it('says where it cannot be written', async () => {
     await expect(writeProcessCore({ image: host, pid, path: join(folder, 'none', 'core') })).rejects.toMatchObject({ code: 'SYSTEM_CALL_FAILED', details: { errnoName: 'ENOENT' } })
   })
 
   it('is written of damaged memory, or the error is one of ours', async () => {
     await expectOnlyOurErrors(host, (image) => writeProcessCore({ image, pid, path: join(folder, 'other') }), 20)
-    await rm(join(folder, 'other'), { force: true })
+    await Promise.all(['other', 'other.part'].map((name) => rm(join(folder, name), { force: true })))
     expect(await readdir(folder)).toEqual(['core'])
+  })
+})
+
+describe('a core file that was interrupted', () => {
+  const other = (): string => join(folder, 'other')
+  const part = (): string => join(folder, 'other.part')
+  afterEach(() => Promise.all([other(), part()].map((name) => rm(name, { force: true }))))
+
+  /** An export that ends when it has copied so many bytes. */
+  async function interrupt(afterBytes: number, options: Partial<ProcessCoreOptions> = {}): Promise<void> {
+    const controller = new AbortController()
+    const reason = new Error('the exporter has died')
+    const run = writeProcessCore({ image: host, pid, path: other(), readsInFlight: 1, batchBytes: 1 << 20, signal: controller.signal, onProgress: ({ done }) => { if (done >= afterBytes) controller.abort(reason) }, ...options })
+    await expect(run).rejects.toBe(reason)
+    expect([await readdir(folder), (await stat(part())).mode & 0o777]).toEqual([['core', 'other.part'], 0o600])
+  }
+
+  /** An export that finds what was interrupted. @returns bytes that it did not have to copy */
+  async function goOn(options: Partial<ProcessCoreOptions> = {}): Promise<number> {
+    const steps: number[] = []
+    const { resumedBytes, memoryBytes, fileBytes } = await writeProcessCore({ image: host, pid, path: other(), onProgress: ({ done }) => steps.push(done), ...options })
+    expect([steps[0], steps.at(-1), memoryBytes, fileBytes]).toEqual([resumedBytes, result.memoryBytes, result.memoryBytes, file.length])
+    expect(Buffer.compare(await readFile(other()), file)).toBe(0)
+    expect(await readdir(folder)).toEqual(['core', 'other'])
+    return resumedBytes
+  }
+
+  it('goes on from there, and is the same in the end', async () => {
+    await interrupt(1 << 20)
+    expect(await goOn()).toBe(1 << 20)
+  })
+
+  it('goes on when it is asked for by the number of another of its threads', async () => {
+    await interrupt(1 << 20)
+    expect(await goOn({ pid: 181 })).toBe(1 << 20)
+  })
+
+  it('may be interrupted again and again, before it had anything too', async () => {
+    for (const bytes of [0, 1 << 20, 0, 2 << 20]) await interrupt(bytes)
+    expect(await goOn()).toBe(2 << 20)
+  })
+
+  it('when all was copied copies nothing', async () => {
+    await writeFile(part(), file, { mode: 0o600 })
+    expect(await goOn()).toBe(result.memoryBytes)
+  })
+
+  it('by a read that fails keeps what it has, and hands on the error', async () => {
+    const { memory, spans } = host.physical
+    let isGone = false
+    const readMany: typeof memory.readMany = (ranges) => (isGone ? Promise.reject(new BackdoorsError('TIMEOUT', 'the card does not answer')) : memory.readMany(ranges))
+    const image = host.over(new PhysicalMemory({ peer: memory.peer, length: memory.length, readMany, read: async (offset, length) => (await readMany([{ offset, length }]))[0] as Uint8Array }, spans))
+    await expect(writeProcessCore({ image, pid, path: other(), readsInFlight: 1, batchBytes: 1 << 20, onProgress: ({ done }) => { isGone = done > 0 } })).rejects.toMatchObject({ code: 'TIMEOUT' })
+    expect(await goOn()).toBe(1 << 20)
+  })
+
+  const taskOf = async (number: number): Promise<bigint> => (await findTask(host, number))?.address ?? 0n
+  const offsetOf = (member: string): bigint => BigInt(host.types.member('task_struct', member)?.offset ?? NaN)
+  it.each<[string, () => Promise<Partial<ProcessCoreOptions>>]>([
+    ['another process', () => Promise.resolve({ pid: 231 })],
+    ['another boot', async () => ({ image: await withBytes(host, host.addressOf('init_task') + offsetOf('stack_canary'), new Uint8Array(8).fill(1)) })],
+    ['a process before it of the same number', async () => ({ image: await withBytes(host, (await taskOf(pid)) + offsetOf('start_boottime'), new Uint8Array(8).fill(1)) })],
+    ['the same process, with other registers', async () => ({ image: await withBytes(host, (await taskOf(pid)) + offsetOf('thread.fsbase'), new Uint8Array(8).fill(1)) })],
+  ])('is begun anew where it was of %s', async (_, options) => {
+    await interrupt(0, await options())
+    // However far the other one had come.
+    await truncate(part(), file.length)
+    expect(await goOn()).toBe(0)
+  })
+
+  it('is begun anew where others could have written to it', async () => {
+    await interrupt(1 << 20)
+    await chmod(part(), 0o660)
+    expect(await goOn()).toBe(0)
   })
 })

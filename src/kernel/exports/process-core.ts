@@ -2,14 +2,15 @@
 import { BackdoorsError } from '../../errors.js'
 import { elfMachines } from '../elf.js'
 import type { KernelImage } from '../kernel-image.js'
-import { Selection } from '../kernel-object.js'
+import { Selection, type KernelObject } from '../kernel-object.js'
 import { processMemory, type ProcessMemory } from '../process-memory.js'
 import { describeVmas, vmFlags, type Vma } from '../views/maps.js'
 import { findTask, ownMemory } from '../views/find-task.js'
-import type { Faults } from '../walks.js'
+import { attempt, type Faults } from '../walks.js'
 import { headBytes, packHead, packNotes, segmentFlags, type ElfSegment } from './elf-writer.js'
 import { readProcessNotes, type NotedThread } from './process-notes.js'
-import { copyPieces, SparseFile, type FilePiece, type StreamOptions } from './sparse-file.js'
+import { exportResumably, identityNote, type Exported } from './resumable-export.js'
+import type { FilePiece, StreamOptions } from './sparse-file.js'
 
 export interface ProcessCoreOptions extends StreamOptions {
   readonly image: KernelImage
@@ -19,11 +20,12 @@ export interface ProcessCoreOptions extends StreamOptions {
   readonly path: string
 }
 
-export interface ProcessCoreResult {
+export interface ProcessCoreResult extends Exported {
   readonly path: string
-  /** Length of the file, and what of it are no holes. */
+  /** Length of the file. */
   readonly fileBytes: number
-  readonly writtenBytes: number
+  /** Memory of the process that is there. */
+  readonly memoryBytes: number
   /** Memory of the process that is not there: swapped out, or of a file and not in its cache. */
   readonly missingBytes: number
   /** What of `missingBytes` reads as zeros in the file, because telling it apart would take too many segments. */
@@ -41,36 +43,37 @@ const reservedBytes = 1 << 30
 
 /**
  * Writes an ELF core that debuggers open. Memory that is missing is left out of the file (`p_filesz`), so that a debugger looks
- * for it in the program's own files; memory that was never touched is zeros.
+ * for it in the program's own files; memory that was never touched is zeros. An export that was interrupted leaves `PATH.part`; the
+ * next one of the same process goes on from there, if it finds the process as it was: a machine that has died keeps it so.
  *
  * @throws BackdoorsError INVALID_ARGUMENT where there is no such process, or it is a thread of the kernel; KERNEL_UNSUPPORTED,
- * SYSTEM_CALL_FAILED, and what reading throws; nothing is left of the file then
+ * SYSTEM_CALL_FAILED, and what reading throws
  */
 export async function writeProcessCore(options: ProcessCoreOptions): Promise<ProcessCoreResult> {
   const { image, pid, path } = options
   if (!image.format.name.startsWith('x86-64')) throw new BackdoorsError('KERNEL_UNSUPPORTED', `Core files are written of x86-64, and ${image.peer} is another processor (${image.format.name}).`, { peer: image.peer })
   const faults: Faults = []
-  const task = await findTask(image, pid, new Selection(image.types, 'task_struct', ['pid', 'flags', 'mm']), faults)
+  const task = await findTask(image, pid, new Selection(image.types, 'task_struct', ['pid', 'tgid', 'flags', 'mm']), faults)
   const mm = task === undefined ? 0n : ownMemory(task)
   if (task === undefined || mm === 0n) throw new BackdoorsError('INVALID_ARGUMENT', `${image.peer} has no process ${pid}${task ? ' with memory of its own: it is a thread of the kernel, or has ended' : ''}.`, { peer: image.peer, field: 'pid' })
   const memory = await processMemory(image, mm)
   const mappings = await describeVmas(image, mm, memory.vmas, faults)
   const { notes, threads } = await readProcessNotes({ image, task: task.address, mm, memory, mappings, faults })
-  const packed = packNotes(notes)
+  const packed = packNotes([...notes, await identityNote(image, task.unsigned('tgid'), mm, await startOf(task))])
   const plan = await planSegments(memory)
   const segments = placeSegments(plan.segments, packed.length)
   const fileBytes = segments.reduce((end, { offset, fileBytes: length }) => Math.max(end, offset + length), 0)
-  const file = await SparseFile.create(path)
-  try {
-    file.write(0, packHead(elfMachines.x86, packed, segments))
-    await copyPieces(file, image.physical, piecesOf(memory, segments), options, plan.presentBytes)
-    await file.finish(fileBytes)
-  } catch (error) {
-    await file.discard()
-    throw error
-  }
-  const { missingBytes, zeroFilledBytes } = plan
-  return { path, fileBytes, writtenBytes: file.written, missingBytes, zeroFilledBytes, segments: segments.length, threads, faults: [...faults, ...memory.faults] }
+  const head = packHead(elfMachines.x86, packed, segments)
+  const exported = await exportResumably({ ...options, head, physical: image.physical, pieces: piecesOf(memory, segments), memoryBytes: plan.presentBytes, fileBytes })
+  const { presentBytes: memoryBytes, missingBytes, zeroFilledBytes } = plan
+  return { path, fileBytes, ...exported, memoryBytes, missingBytes, zeroFilledBytes, segments: segments.length, threads, faults: [...faults, ...memory.faults] }
+}
+
+/** When the process began, in nanoseconds: numbers of processes are used again. 0 where this kernel does not say, or it cannot be read. */
+async function startOf(task: KernelObject): Promise<bigint> {
+  const { types } = task.selection
+  const member = ['start_boottime', 'real_start_time'].find((path) => types.member('task_struct', path))
+  return member === undefined ? 0n : ((await attempt([], () => task.field(`group_leader.${member}`))) ?? 0n)
 }
 
 interface PlannedSegment {

@@ -21,17 +21,19 @@ export interface ExportProgress {
 }
 
 export interface StreamOptions {
-  /** Batches of up to 4 MiB that are read at the same time; 4 by default. A wire is filled by many reads at once. */
+  /** Batches that are read at the same time; 4 by default. A wire is filled by many reads at once. */
   readonly readsInFlight?: number | undefined
+  /** Of one batch at most; 4 MiB by default. */
+  readonly batchBytes?: number | undefined
   readonly onProgress?: ((progress: ExportProgress) => void) | undefined
   /** Ends the export before its next batch. */
   readonly signal?: AbortSignal | undefined
 }
 
 const mode = 0o600
-/** One read of remote memory at most, and one batch of them. In bytes. */
+/** One read of remote memory at most, and one batch of them where nobody says otherwise. In bytes. */
 const readBytes = 64 << 10
-const batchBytes = 4 << 20
+const usualBatchBytes = 4 << 20
 /** The length is brought up to what is done so often, so that a row of zeros is not read again. In batches. */
 const batchesPerMark = 16
 
@@ -103,23 +105,24 @@ export class SparseFile {
   async close(): Promise<void> {
     await this.#file.close()
   }
+}
 
-  /** Removes what there is so far. */
-  async discard(): Promise<void> {
-    await this.close()
-    await rm(this.#part, { force: true })
-  }
+export interface CopyOptions extends StreamOptions {
+  /** What is to stand before this place in the file stands there already. */
+  readonly from: number
+  /** Bytes of all pieces, for progress. */
+  readonly total: number
 }
 
 /**
  * Copies memory into the file: several batches are read at once, and written in order, so that the file's length tells how far
  * it has come.
  * @param pieces in the order of their offsets
- * @param done bytes of `total` that were there before
+ * @returns bytes of the pieces that were there before
  * @throws BackdoorsError SYSTEM_CALL_FAILED, what reading throws, and the reason of the signal
  */
-export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pieces: AsyncIterable<FilePiece> | Iterable<FilePiece>, { readsInFlight = 4, onProgress, signal }: StreamOptions, total: number, done = 0): Promise<void> {
-  let [copied, sinceMark] = [done, 0]
+export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pieces: AsyncIterable<FilePiece> | Iterable<FilePiece>, { readsInFlight = 4, batchBytes = usualBatchBytes, onProgress, signal, from, total }: CopyOptions): Promise<number> {
+  let [skipped, copied, sinceMark, isBegun] = [0, 0, 0, false]
   /** The batches under way, each done when it has been written, and the one before it. */
   const flying: Promise<void>[] = []
   const land = async (batch: readonly FilePiece[], found: readonly Uint8Array[], before: Promise<void>): Promise<void> => {
@@ -132,11 +135,15 @@ export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pie
       sinceMark = 0
     }
     copied += found.reduce((sum, bytes) => sum + bytes.length, 0)
-    onProgress?.({ done: copied, total })
+    onProgress?.({ done: skipped + copied, total })
+  }
+  const start = (): void => {
+    if (!isBegun) onProgress?.({ done: skipped, total })
+    isBegun = true
   }
   try {
-    onProgress?.({ done, total })
-    for await (const batch of batchesOf(pieces)) {
+    for await (const batch of batchesOf(behind(pieces, from, (bytes) => (skipped += bytes)), batchBytes)) {
+      start()
       signal?.throwIfAborted()
       if (flying.length >= readsInFlight) await flying.shift()
       const before = flying.at(-1) ?? Promise.resolve()
@@ -145,9 +152,20 @@ export async function copyPieces(file: SparseFile, physical: PhysicalMemory, pie
       written.catch(() => undefined)
       flying.push(written)
     }
+    start()
     while (flying.length > 0) await flying.shift()
+    return skipped
   } finally {
     await Promise.allSettled(flying)
+  }
+}
+
+/** The pieces, or what of them lies behind `from`. @param skip told of what does not, in bytes */
+async function* behind(pieces: AsyncIterable<FilePiece> | Iterable<FilePiece>, from: number, skip: (bytes: number) => void): AsyncGenerator<FilePiece> {
+  for await (const { offset, physical, length } of pieces) {
+    const before = Math.min(length, Math.max(0, from - offset))
+    if (before > 0) skip(before)
+    if (before < length) yield { offset: offset + before, physical: physical + before, length: length - before }
   }
 }
 
@@ -166,7 +184,7 @@ function joined(batch: readonly FilePiece[], found: readonly Uint8Array[]): { of
 }
 
 /** Pieces cut to what one read takes, and gathered to batches. */
-async function* batchesOf(pieces: AsyncIterable<FilePiece> | Iterable<FilePiece>): AsyncGenerator<FilePiece[]> {
+async function* batchesOf(pieces: AsyncIterable<FilePiece>, batchBytes: number): AsyncGenerator<FilePiece[]> {
   let batch: FilePiece[] = []
   let bytes = 0
   for await (const { offset, physical, length } of pieces) {

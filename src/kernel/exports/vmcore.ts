@@ -6,7 +6,6 @@
 import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { elfMachines } from '../elf.js'
 import type { KernelImage } from '../kernel-image.js'
-import { readBootIdentity } from '../boot-identity.js'
 import { pageBytes, x86FiveLevel } from '../page-table-format.js'
 import type { RamSpan } from '../physical-memory.js'
 import { wordOf } from '../slice.js'
@@ -14,7 +13,8 @@ import { cpusOf, maskRange } from '../views/cpu-mask.js'
 import type { Faults } from '../walks.js'
 import { headBytes, packHead, packNotes, segmentFlags, type ElfNote, type ElfSegment } from './elf-writer.js'
 import { noteTypes, prstatusBytes } from './process-notes.js'
-import { copyPieces, SparseFile, type FilePiece, type StreamOptions } from './sparse-file.js'
+import { exportResumably, identityNote, type Exported } from './resumable-export.js'
+import type { FilePiece, StreamOptions } from './sparse-file.js'
 
 export interface VmcoreOptions extends StreamOptions {
   readonly image: KernelImage
@@ -22,15 +22,12 @@ export interface VmcoreOptions extends StreamOptions {
   readonly path: string
 }
 
-export interface VmcoreResult {
+export interface VmcoreResult extends Exported {
   readonly path: string
   /** Length of the file. */
   readonly fileBytes: number
-  /** What this export has written that are no holes. */
-  readonly writtenBytes: number
-  /** Bytes of RAM, and those of them that an export before this one had copied. */
+  /** All RAM, in bytes. */
   readonly ramBytes: number
-  readonly resumedBytes: number
   readonly cpus: number
   readonly faults: Faults
 }
@@ -39,11 +36,6 @@ export interface VmcoreResult {
 const directMapping = { fourLevels: 0xffff_8880_0000_0000n, fiveLevels: 0xff11_0000_0000_0000n } as const
 const mostCpus = 8192
 const allAccess = segmentFlags.read | segmentFlags.write | segmentFlags.execute
-/**
- * It tells one boot from another, so that two are not mixed in one file. Readers pass over it: its type is none of theirs, for
- * not all of them look at names.
- */
-const bootNote = { name: 'BACKDOORS', type: 0x424f_4f54 } as const
 
 /**
  * Writes a vmcore. An export that was interrupted leaves `PATH.part`; the next one of the same machine, not started anew since,
@@ -56,48 +48,16 @@ export async function writeVmcore(options: VmcoreOptions): Promise<VmcoreResult>
   if (!image.format.name.startsWith('x86-64')) throw new BackdoorsError('KERNEL_UNSUPPORTED', `A vmcore is written of x86-64, and ${image.peer} is another processor (${image.format.name}).`, { peer: image.peer })
   const faults: Faults = []
   const cpus = await readCpuNotes(image, faults)
-  const notes = packNotes([...cpus, { name: 'VMCOREINFO', type: 0, description: Buffer.from(image.note.text, 'latin1') }, { ...bootNote, description: Buffer.from(await readBootIdentity(image), 'hex') }])
+  const notes = packNotes([...cpus, { name: 'VMCOREINFO', type: 0, description: Buffer.from(image.note.text, 'latin1') }, await identityNote(image)])
   const { spans } = image.physical
   const segments = await placeSegments(image, spans, notes.length)
   const head = packHead(elfMachines.x86, notes, segments)
   const ramBytes = spans.reduce((sum, { length }) => sum + length, 0)
   const fileBytes = segments.reduce((end, { offset, fileBytes: length }) => Math.max(end, offset + length), head.length)
-  const { file, from } = await begin(path, head)
-  const left = piecesFrom(spans, segments.slice(-spans.length), from)
-  const resumedBytes = ramBytes - left.reduce((sum, { length }) => sum + length, 0)
-  try {
-    await copyPieces(file, image.physical, left, options, ramBytes, resumedBytes)
-    await file.finish(fileBytes)
-  } catch (error) {
-    await file.close()
-    throw error
-  }
-  return { path, fileBytes, writtenBytes: file.written, ramBytes, resumedBytes, cpus: cpus.length, faults }
-}
-
-/** @returns the file, and where in it what is there ends */
-async function begin(path: string, head: Uint8Array): Promise<{ file: SparseFile; from: number }> {
-  const resumed = await SparseFile.resume(path, head)
-  const file = resumed?.file ?? (await SparseFile.create(path))
-  // The last page may have been written in part.
-  const from = Math.max(head.length, Math.floor((resumed?.length ?? 0) / pageBytes) * pageBytes)
-  try {
-    if (resumed === undefined) file.write(0, head)
-    await file.truncate(from)
-  } catch (error) {
-    await file.close()
-    throw error
-  }
-  return { file, from }
-}
-
-/** What lies behind `from` in the file. */
-function piecesFrom(spans: readonly RamSpan[], segments: readonly ElfSegment[], from: number): FilePiece[] {
-  return spans.flatMap(({ physical, length }, i) => {
-    const { offset } = segments[i] as ElfSegment
-    const skipped = Math.min(length, Math.max(0, from - offset))
-    return skipped === length ? [] : [{ offset: offset + skipped, physical: physical + skipped, length: length - skipped }]
-  })
+  const ofRam = segments.slice(-spans.length)
+  const pieces = spans.map(({ physical, length }, i): FilePiece => ({ offset: (ofRam[i] as ElfSegment).offset, physical, length }))
+  const exported = await exportResumably({ ...options, head, physical: image.physical, pieces, memoryBytes: ramBytes, fileBytes })
+  return { path, fileBytes, ...exported, ramBytes, cpus: cpus.length, faults }
 }
 
 /** The kernel's own image by its own addresses, within the RAM that it lies in; and all RAM by those of the direct mapping. */
