@@ -7,6 +7,7 @@ import type { RecoveryTarget } from '../recovery/recover.js'
 import { Client } from './client.js'
 import { nameOf, type Daemon } from './daemon.js'
 import { EvidenceCheck } from './evidence.js'
+import { EveryEvent } from './every-event.js'
 import { Faults } from './faults.js'
 import { Host } from './host.js'
 import { claimKey, keepersOf } from './keepers.js'
@@ -44,11 +45,16 @@ export class Cluster {
   readonly #fences = new Map<string, { readonly daemon: Daemon; readonly target: RecoveryTarget }>()
 
   constructor(scenario: Scenario) {
-    const simulation = new Simulation(scenario.seed, { keepTrace: 100 })
+    const simulation = new Simulation(scenario.seed, { keepTrace: 100, afterEvent: () => everyEvent.check() })
     this.simulation = simulation
     this.#random = simulation.random('cluster')
     this.ledger = new Ledger(simulation.now, () => this.servers())
     this.#evidence = new EvidenceCheck(this.ledger, simulation.now)
+    const everyEvent = new EveryEvent({
+      ledger: this.ledger,
+      hosts: () => this.hosts,
+      isCondemned: (...fence) => this.#evidence.isCondemned(...fence),
+    })
     const nodes = Array.from({ length: scenario.nodes }, (_, index) => nodeName(index))
     const byName = new Map<string, Host>()
     this.network = new Network(simulation, (name) => byName.get(name) as Host)

@@ -15,6 +15,7 @@ export class EvidenceCheck {
   readonly #ledger: Ledger
   readonly #nowUs: () => number
   readonly #condemned = new WeakMap<Daemon, Set<string>>()
+  readonly #condemnedByAny = new Set<string>()
 
   constructor(ledger: Ledger, nowUs: () => number) {
     this.#ledger = ledger
@@ -25,8 +26,15 @@ export class EvidenceCheck {
     if (!condemning.includes(verdict.kind)) return
     const subject = 'box' in verdict ? `${verdict.box}/${verdict.generation}` : 'node'
     const known = this.#condemned.get(daemon) ?? new Set()
-    this.#condemned.set(daemon, known.add(`${life.header.incarnation}/${subject}`))
+    const key = `${life.header.incarnation}/${subject}`
+    this.#condemned.set(daemon, known.add(key))
+    this.#condemnedByAny.add(key)
     if (!this.#isTrue(daemon, life, verdict)) this.#ledger.violate('no-evidence', `${daemon.life.host} says that ${life.host} ${subject} is ${verdict.kind} (${verdict.seen}), and that is not so`)
+  }
+
+  /** Had anybody come to a verdict that leads to this fence? */
+  isCondemned({ header }: RegionLife, box: number | 'node', generation: number): boolean {
+    return this.#condemnedByAny.has(`${header.incarnation}/node`) || (box !== 'node' && this.#condemnedByAny.has(`${header.incarnation}/${box}/${generation}`))
   }
 
   onFenced(daemon: Daemon, life: RegionLife, target: RecoveryTarget): void {

@@ -20,6 +20,8 @@ export class Faults {
   readonly #steps = new Map<RecoveryStep, number>()
   /** How many have struck. */
   struck = 0
+  /** When the last one did, in microseconds. */
+  lastUs = 0
 
   constructor(cluster: Cluster, faults: readonly Fault[]) {
     this.#cluster = cluster
@@ -47,6 +49,7 @@ export class Faults {
     const host = typeof fault.who === 'number' ? hosts[fault.who % hosts.length] : parts?.[fault.who]
     if (host === undefined) return
     this.struck++
+    this.lastUs = this.#cluster.simulation.now()
     this.#cluster.tell(`FAULT ${describeFault(fault, hosts.length)}${typeof fault.who === 'number' ? '' : ` = ${host.name}`}`)
     const server = host.servers.get(`web-${fault.other % serversPerNode}`)
     const effect = this.#effectOn(host, server, fault, parts)

@@ -141,7 +141,7 @@ export class Host {
         midCommit: () => midCommit(server),
       })
       this.servers.set(name, server)
-      for (const id of server.held) ledger.checkHolders(id)
+      for (const id of server.held.keys()) ledger.checkHolders(id)
       if (this.daemon?.process.alive && this.daemon.life === life) this.daemon.attach(server)
     } catch (error) {
       if (!isBackdoorsError(error, 'FENCED', 'BOXES_EXHAUSTED', 'BOX_IN_USE')) throw error

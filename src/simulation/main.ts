@@ -77,7 +77,7 @@ async function run(options: SimOptions): Promise<number> {
 }
 
 const program = new Command('sim')
-  .description('Simulates whole clusters on a mock fabric in virtual time, under faults of every kind, and checks after every event that no acknowledged session is lost, none served twice, none invented, nobody fenced without evidence. Exits with 0 where all of that held, 1 where it did not, 2 for bad usage.')
+  .description('Simulates whole clusters on a mock fabric in virtual time, under faults of every kind. Checks after every event that no session is served twice, none is in a state that nobody tried to commit, and nobody is fenced without a verdict; at each verdict that it is true; at each read that it is no older than what was acknowledged; and whenever all has been well for a while, and in the end, that no acknowledged session is lost and everybody is watched. Exits with 0 where all of that held, 1 where it did not, 2 for bad usage.')
   .option('--seed <n>', 'the first seed; the same seed is the same run, bit for bit', wholeNumber(0, Number.MAX_SAFE_INTEGER), 1)
   .option('--seeds <count>', 'how many seeds to run, one after another', wholeNumber(1, 100_000_000), 1)
   .option('--nodes <k>', 'nodes of each cluster (default: 3 to 5, by the seed)', wholeNumber(2, 26))

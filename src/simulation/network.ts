@@ -44,6 +44,11 @@ export class Network {
     for (const key of [...this.#conditions.keys()]) this.setLink(...(key.split('–') as [string, string]))
   }
 
+  /** Is every link as good as it gets? */
+  get isWell(): boolean {
+    return [...this.#conditions.values()].every((conditions) => Object.keys(conditions).length === 0)
+  }
+
   isCut(a: string, b: string): boolean {
     return this.#conditions.get(linkKey(a, b))?.cut === true
   }

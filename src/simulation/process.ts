@@ -77,13 +77,19 @@ export class Process {
     return this.#simulation.now() / 1000
   }
 
+  /** Is it looked into just now? Then nothing may happen to it. */
+  get isLookedInto(): boolean {
+    return this.#isLookedInto
+  }
+
   /** For those who judge the simulation: whatever `look` asks of the process's objects, dead or alive, leaves no trace in it. */
   lookInto<T>(look: () => T): T {
+    const before = this.#isLookedInto
     this.#isLookedInto = true
     try {
       return look()
     } finally {
-      this.#isLookedInto = false
+      this.#isLookedInto = before
     }
   }
 

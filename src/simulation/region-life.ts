@@ -32,6 +32,7 @@ export class RegionLife {
   readonly #owners = new Map<string, BoxOfServer>()
   readonly #machine: Machine
   #lost = false
+  #rots = 0
 
   constructor(simulation: Simulation, host: string, incarnation: bigint) {
     this.host = host
@@ -92,8 +93,14 @@ export class RegionLife {
     this.#machine.setFence(box, generation)
   }
 
+  /** How often bits of it have rotted. */
+  get rots(): number {
+    return this.#rots
+  }
+
   /** Bit rot among the sessions of all boxes. */
   rot(bits: number): void {
+    this.#rots++
     const { plan } = this.header
     const length = planRegion(geometry).regionBytes
     const ranges = Array.from({ length: plan.boxCount }, (_, box) => {

@@ -2,10 +2,10 @@
 import { Cluster } from './cluster.js'
 import type { Violation } from './ledger.js'
 import type { Scenario } from './scenario.js'
-import { settlement, type Settlement } from './settled.js'
+import { SettledMoments, settlement, type Settlement } from './settled.js'
 import { ms, timing } from './timing.js'
 
-/** Invariants are checked at every event; that one is broken is seen after so long, in microseconds. */
+/** So often it is looked whether the cluster is settled, and whether an invariant has been broken; in microseconds. */
 const sliceUs = 100 * ms
 /** What is settled must stay so for as long. */
 const calmUs = 300 * ms
@@ -43,7 +43,12 @@ export async function runScenario(scenario: Scenario): Promise<Outcome> {
 async function runToTheEnd(cluster: Cluster, scenario: Scenario): Promise<number> {
   const { simulation, ledger } = cluster
   const isBroken = (): boolean => ledger.violations.length > 0
-  while (!isBroken() && simulation.now() < timing.healedUs) await simulation.advance(sliceUs)
+  const settledMoments = new SettledMoments(cluster, scenario.watched)
+  const advance = async (): Promise<void> => {
+    await simulation.advance(sliceUs)
+    if (!isBroken()) settledMoments.look()
+  }
+  while (!isBroken() && simulation.now() < timing.healedUs) await advance()
   cluster.faults.end()
   cluster.network.mendAll()
   cluster.tell('no more faults')
@@ -53,7 +58,7 @@ async function runToTheEnd(cluster: Cluster, scenario: Scenario): Promise<number
     last = settlement(cluster, scenario.watched)
     if (last.debts.length > 0) calmSinceUs = undefined
     else if (simulation.now() - (calmSinceUs ??= simulation.now()) >= calmUs) break
-    await simulation.advance(sliceUs)
+    await advance()
   }
   for (const { invariant, what } of isBroken() ? [] : last.debts) ledger.violate(invariant, what)
   return last.excused

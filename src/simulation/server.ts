@@ -34,6 +34,11 @@ export interface ServerOptions {
   readonly midCommit: () => void
 }
 
+/** Where the newest state of a session stands: after each commit that is another place, and another object. */
+export interface HeldState {
+  readonly current: object | undefined
+}
+
 /** A commit that is to stop in the middle: how much of it is written by then, and what happens there. */
 export interface Interruption {
   readonly share: number
@@ -61,7 +66,7 @@ export class Server implements Holder {
     this.process = new Process(simulation, this.name)
     this.#region = life.open()
     const nowMs = (): number => {
-      options.midCommit()
+      if (!this.process.isLookedInto) options.midCommit()
       return this.process.nowMs()
     }
     this.owner = BoxOwner.take(this.#region, { name, nowMs, safeguards })
@@ -87,16 +92,21 @@ export class Server implements Holder {
 
   /** One whose bytes have rotted it cannot serve. */
   holds(id: string): boolean {
-    return this.#store.sessions.has(id) && this.#read(id) !== 'damaged'
+    return this.#store.sessions.has(id) && this.process.lookInto(() => this.#read(id)) !== 'damaged'
   }
 
-  get held(): Iterable<string> {
-    return this.#store.sessions.keys()
+  get running(): boolean {
+    return this.process.running
   }
 
-  /** The value that it serves; undefined where it has none, or a damaged one. */
+  /** By their ids. */
+  get held(): ReadonlyMap<string, HeldState> {
+    return this.#store.sessions
+  }
+
+  /** The value that it serves; undefined where it has none, or a damaged one. For those who judge: it leaves no trace. */
   valueOf(id: string): number | undefined {
-    const payload = this.#read(id)
+    const payload = this.process.lookInto(() => this.#read(id))
     return payload instanceof Uint8Array ? this.#options.ledger.served(id, payload, this) : undefined
   }
 

@@ -5,6 +5,10 @@ import type { Host } from './host.js'
 import { keepersOf } from './keepers.js'
 import type { Invariant, SessionTruth } from './ledger.js'
 import type { RegionLife } from './region-life.js'
+import { ms } from './timing.js'
+
+/** What has been well for so long has had the time to put in order whatever was wrong before, in microseconds. */
+const settledAfterUs = 600 * ms
 
 export interface Debt {
   readonly invariant: Invariant
@@ -16,6 +20,33 @@ export interface Settlement {
   readonly debts: readonly Debt[]
   /** Sessions whose memory is gone, or was damaged, or whose recovery nobody can be expected to finish. */
   readonly excused: number
+}
+
+/** Moments at which nothing is wrong any more, be it between two faults: nothing may be owed then. */
+export class SettledMoments {
+  readonly #cluster: Cluster
+  readonly #watched: number
+  #wellSinceUs: number | undefined
+
+  constructor(cluster: Cluster, watched: number) {
+    this.#cluster = cluster
+    this.#watched = watched
+  }
+
+  /** To be called time and again. */
+  look(): void {
+    const { simulation, faults, ledger } = this.#cluster
+    if (!isWell(this.#cluster)) return void (this.#wellSinceUs = undefined)
+    this.#wellSinceUs = Math.max(this.#wellSinceUs ?? simulation.now(), faults.lastUs)
+    if (simulation.now() - this.#wellSinceUs < settledAfterUs) return
+    for (const { invariant, what } of settlement(this.#cluster, this.#watched).debts) ledger.violate(invariant, what)
+  }
+}
+
+/** Does everything run and reach everything, with no recovery under way or to be tried again? */
+function isWell({ hosts, network }: Cluster): boolean {
+  const areServing = ({ servers }: Host): boolean => [...servers.values()].every(({ process }) => process.running)
+  return network.isWell && hosts.every((host) => host.up && host.daemon?.isBusy === false && areServing(host))
 }
 
 export function settlement(cluster: Cluster, watched: number): Settlement {

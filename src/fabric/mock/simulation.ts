@@ -29,6 +29,8 @@ export interface Scheduled {
 export interface SimulationOptions {
   /** How many of the last trace entries are kept. Default 10,000. */
   readonly keepTrace?: number
+  /** Called after each event, once all that it woke has run to its next wait. What it does must leave no trace in the simulation. */
+  readonly afterEvent?: () => void
 }
 
 /** One turn of the real event loop, after which no microtask is left to run. */
@@ -47,11 +49,13 @@ export class Simulation {
   readonly #random: Random
   readonly #forks = new Map<string, number>()
   readonly #queue = new EventQueue()
+  readonly #afterEvent: (() => void) | undefined
   #nowUs = 0
   #running = false
 
-  constructor(seed: number, { keepTrace = 10_000 }: SimulationOptions = {}) {
+  constructor(seed: number, { keepTrace = 10_000, afterEvent }: SimulationOptions = {}) {
     this.seed = seed
+    this.#afterEvent = afterEvent
     this.#random = new Random(seed)
     this.trace = new Trace(keepTrace)
   }
@@ -148,6 +152,7 @@ export class Simulation {
         this.#nowUs = next.atUs
         const outcome = next.action()
         if (outcome !== quiet) await turn()
+        this.#afterEvent?.()
       }
     } finally {
       this.#running = false
