@@ -36,8 +36,6 @@ export class Connection {
   readonly output: OutputLog
   /** In WebSockets, where each message is a checkpoint. */
   messages: Messages | undefined
-  /** What the server writes was written by another machine, and stands. */
-  muted = false
   /** Number of the next request that the server is given. */
   handed: number
   /** Requests before this number had their whole head when another machine failed. */
@@ -182,9 +180,9 @@ export class Connection {
     return this.#over
   }
 
-  /** What the server writes now was written before, or has to be compared with what was. */
+  /** What the server writes now has to be compared with what was written before. */
   get isComparing(): boolean {
-    return this.muted || this.gate !== undefined
+    return this.gate !== undefined
   }
 
   /** There is nothing to keep for it any more. */
@@ -239,16 +237,20 @@ export class Connection {
 
   /** The end of what was made anew, which was counted already. @returns whether the kernel may be given it */
   decideRest(rest: Buffer): boolean {
+    const lastUnits = this.#lastUnits
     this.#units -= rest.length
     const decided = this.decide([{ chunk: rest, encoding: 'latin1' }])
+    // What is on its way is all that was counted, to the stream.
+    this.#lastUnits = lastUnits
     // The kernel gets `rest` itself, which is nobody else's.
     if (typeof decided !== 'boolean') this.#last = rest
     return decided !== false
   }
 
-  /** These were written. */
+  /** These were written, and are the last: while the kernel has not all that it gets of them, the stream counts them whole. */
   count(chunks: readonly Chunk[]): void {
-    this.#units += unitsOf(chunks)
+    this.#lastUnits = unitsOf(chunks)
+    this.#units += this.#lastUnits
   }
 
   /** Looks at the chunks, and puts them into the scratch, where they are few enough to be kept. @returns bytes put there */
@@ -284,7 +286,8 @@ export class Connection {
       if (isLiteral) at += putChunk(one, scratch, at)
       this.output.add(bytes, start, isLiteral ? at : bytes.length, isLiteral)
     }
-    if (this.#marks.length > 0) this.#reachMarks()
+    // Of what is not kept, nothing stands before the kernel has all of it.
+    if (isLiteral && this.#marks.length > 0) this.#reachMarks()
     return at - recordHeaderBytes
   }
 

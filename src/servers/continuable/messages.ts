@@ -29,8 +29,9 @@ export class Messages {
 
   /** May what is written now be an answer to something that would be given again? */
   get areUnderWay(): boolean {
+    // Those whose handlers are done are given again all the same, until a checkpoint says otherwise.
     // A pong, and the answer to a close frame, are written before anybody is told of what they answer.
-    return this.#running.size > 0 || this.#next === 'ping' || this.#next === 'close'
+    return this.#given > 0 || this.#next === 'ping' || this.#next === 'close'
   }
 
   /** The client has asked for the end, and the server is about to be told. */
@@ -83,6 +84,13 @@ export class Messages {
   advance(): void {
     if (this.#running.size > 0 || this.#given === 0 || this.opening) return
     if (this.#connection.checkpoint(this.#connection.lastState, this.#whole.slice(0, this.#given))) this.#forget()
+  }
+
+  /** All that was made anew is the same as it was: what was done with meanwhile is so from now on. */
+  compared(): void {
+    if (this.opening) return
+    if (this.#given === 0) this.opened()
+    else this.advance()
   }
 
   /** The server knows the socket: what it was told first is not said again. */

@@ -7,7 +7,7 @@ export function writeThroughGate(connection: Connection, chunks: readonly Chunk[
   const { gate } = connection
   if (connection.isOver) return callback(new Error('this connection is over'))
   connection.count(chunks)
-  if (gate === undefined || connection.muted) return callback()
+  if (gate === undefined) return callback()
   const passed = gate.gate.take(Buffer.concat(chunks.map(({ chunk, encoding }) => (typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk))))
   if (passed === undefined) return callback()
   if (!passed.same) {
@@ -24,6 +24,5 @@ export function writeThroughGate(connection: Connection, chunks: readonly Chunk[
   }
   if (held.length > 0) passToKernel(connection, held, send)
   else send()
-  // Those that were done with meanwhile are so from now on.
-  process.nextTick(() => connection.messages?.advance())
+  process.nextTick(() => connection.messages?.compared())
 }

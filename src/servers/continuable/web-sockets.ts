@@ -1,5 +1,6 @@
 /** WebSockets of the package `ws`, on a continuable server. */
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { BackdoorsError } from '../../errors.js'
 import { connectionOf, setConnection } from './connection-of.js'
@@ -80,13 +81,28 @@ function introduce(connection: Connection, client: ContinuableWebSocket, tell: (
   connection.messages = messages
   setConnection(client, connection)
   tap(connection, messages, client)
-  // What it was told first has its place before the checkpoint, and the client has it.
-  connection.muted = connection.continuation !== undefined
   try {
-    tell()
+    // What it was told first has its place before the checkpoint, and the client has it.
+    if (connection.continuation === undefined) tell()
+    else withoutWriting(connection.socket, tell)
   } finally {
-    connection.muted = false
     messages.opened()
+  }
+}
+
+/** What is written stands: another machine wrote it. It does not even come to the socket's queue, which may wait for the kernel. */
+function withoutWriting(socket: Socket, run: () => void): void {
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- it is put back as it was
+  const { write } = socket
+  socket.write = (...values: unknown[]): boolean => {
+    const callback = values.at(-1)
+    if (typeof callback === 'function') process.nextTick(callback)
+    return true
+  }
+  try {
+    run()
+  } finally {
+    socket.write = write
   }
 }
 

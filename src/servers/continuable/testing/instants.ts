@@ -50,16 +50,36 @@ function end(server: Server, sockets: readonly Socket[]): void {
   server.close()
 }
 
-/** Serves the story's connection from its beginning to its end. */
-export async function undisturbed(story: Story): Promise<Undisturbed> {
-  const node = new PlayedNode()
-  const commits: { record: Buffer; observed: number }[] = []
+interface Commit {
+  readonly record: Buffer
+  readonly observed: number
+}
+
+/** All that its servers commit from now on. */
+function commitsOf(story: Story, node: PlayedNode): Commit[] {
+  const commits: Commit[] = []
   const sessions = node.sessions<Uint8Array>(store)
   const commit = sessions.commit.bind(sessions)
   sessions.commit = (id, value) => {
     commits.push({ record: Buffer.from(value), observed: story.observe?.() ?? 0 })
     commit(id, value)
   }
+  return commits
+}
+
+/** A kernel that has taken what it is given a turn of the event loop later. */
+function slowDown(socket: Socket): void {
+  const write = socket._write.bind(socket)
+  const writev = socket._writev?.bind(socket)
+  const later = (callback: (error?: Error | null) => void) => (error?: Error | null): void => void setImmediate(callback, error)
+  socket._write = (chunk, encoding, callback) => write(chunk, encoding, later(callback))
+  socket._writev = (chunks, callback) => writev?.(chunks, later(callback))
+}
+
+/** Serves the story's connection from its beginning to its end. */
+export async function undisturbed(story: Story): Promise<Undisturbed> {
+  const node = new PlayedNode()
+  const commits = commitsOf(story, node)
   const { server } = serve(story, node)
   const client = connect({ port: await listening(server), host: '127.0.0.1', noDelay: true })
   const received: Buffer[] = []
@@ -78,7 +98,7 @@ export async function undisturbed(story: Story): Promise<Undisturbed> {
   await has(story.isWhole)
   end(server, [client])
   const input = Buffer.concat(story.input.map((part) => Buffer.from(part as string)))
-  return { input, output: Buffer.concat(received), instants: instantsOf(commits) }
+  return { input, output: Buffer.concat(received), instants: instantsOf(commits, 0) }
 }
 
 function readBy(record: Buffer | undefined): number {
@@ -87,8 +107,9 @@ function readBy(record: Buffer | undefined): number {
   return decoded.broken === undefined ? decoded.inputAt + decoded.input.length : Infinity
 }
 
-function instantsOf(commits: readonly { record: Buffer; observed: number }[]): Instant[] {
-  let before = 0
+/** @param taken bytes of the output that were an earlier kernel's */
+function instantsOf(commits: readonly Commit[], taken: number): Instant[] {
+  let before = taken
   return commits.flatMap(({ record, observed }) => {
     const decoded = decodeRecord(record)!
     const lowest = Math.min(before, decoded.outputEnd - decoded.literal.length)
@@ -110,18 +131,23 @@ export class Successor {
   readonly connections: Continuable
   readonly #node = new PlayedNode()
   readonly #story: Story
+  readonly #isSlow: boolean
   readonly #server: Server
+  readonly #commits: Commit[]
   #count = 0
 
-  private constructor(story: Story) {
+  private constructor(story: Story, isSlow: boolean) {
     this.#story = story
+    this.#isSlow = isSlow
     const { server, connections } = serve(story, this.#node)
     this.#server = server
     this.connections = connections
+    this.#commits = commitsOf(story, this.#node)
   }
 
-  static async start(story: Story): Promise<Successor> {
-    const successor = new Successor(story)
+  /** @param isSlow its kernel takes nothing at once */
+  static async start(story: Story, isSlow = false): Promise<Successor> {
+    const successor = new Successor(story, isSlow)
     await listening(successor.#server)
     return successor
   }
@@ -130,7 +156,9 @@ export class Successor {
   async goOn({ input, output }: Undisturbed, instant: Instant, change: { read?: number; record?: Uint8Array } = {}): Promise<Ended> {
     const name = `client-${this.#count++}`
     this.#node.records('shop').commit(name, change.record ?? instant.record)
+    this.#commits.length = 0
     const [ours, theirs] = await pairOfSockets()
+    if (this.#isSlow) slowDown(theirs)
     const received = [output.subarray(0, instant.written)]
     const closed = new Promise<void>((resolve) => ours.on('error', () => undefined).on('close', () => resolve()))
     const { decoded, written } = instant
@@ -154,6 +182,11 @@ export class Successor {
     return { instant, reset, output: Buffer.concat(received) }
   }
 
+  /** Those of the connection that went on last. */
+  instantsSince({ written }: Instant): Instant[] {
+    return instantsOf(this.#commits, written)
+  }
+
   end(): void {
     end(this.#server, [])
   }
@@ -164,8 +197,26 @@ export async function everyInstant(story: Story, most = 400): Promise<{ run: Und
   const run = await undisturbed(story)
   const successor = await Successor.start(story)
   const ends: Ended[] = []
-  const step = Math.max(1, run.instants.length / most)
-  for (let i = 0; i < run.instants.length; i += step) ends.push(await successor.goOn(run, run.instants[Math.floor(i)]!))
+  for (const instant of spread(run.instants, most)) ends.push(await successor.goOn(run, instant))
   successor.end()
   return { run, ends }
+}
+
+/** From so many of an undisturbed run's instants another machine goes on, and from so many instants of each of these a third one. */
+export async function everySecondInstant(story: Story, { first, second }: { readonly first: number; readonly second: number }): Promise<{ run: Undisturbed; ends: Ended[] }> {
+  const run = await undisturbed(story)
+  const [next, last] = [await Successor.start(story, true), await Successor.start(story)]
+  const ends: Ended[] = []
+  for (const instant of spread(run.instants, first)) {
+    ends.push(await next.goOn(run, instant))
+    for (const again of spread(next.instantsSince(instant), second)) ends.push(await last.goOn(run, again))
+  }
+  next.end()
+  last.end()
+  return { run, ends }
+}
+
+function spread<T>(all: readonly T[], most: number): T[] {
+  const length = Math.min(most, all.length)
+  return Array.from({ length }, (_, i) => all[Math.floor((i * all.length) / length)] as T)
 }
