@@ -7,7 +7,9 @@
  * Redis tells modules of a changed key within the command that changes it, and writes replies only when it is back in its
  * event loop: so a key is committed before anybody hears of it. A key is a session of the store `redis`; its id is the
  * database's number and the key, what is no plain character in it as %XX; its payload is the time at which it expires (Unix
- * milliseconds, 8 bytes, 0 = never), then what DUMP gives, which has a version and a checksum of Redis's own.
+ * milliseconds, 8 bytes, 0 = never), then what DUMP gives, which has a version and a checksum of Redis's own. Where that would
+ * be no id, because it is too long, it is the number, %% and the key's SHA-256; and the key's length (8 bytes) and the key stand
+ * before what DUMP gives.
  *
  * Where a key cannot be committed, this server stops at once and answers nobody: what it has acknowledged is recovered.
  */
@@ -17,6 +19,7 @@
 #include <pthread.h>
 
 #include "redis-api.h"
+#include "sha256.h"
 
 #define STORE "redis"
 #define SWEEP_EVERY_MS 10000
@@ -32,7 +35,7 @@ static int has_restored;
 static unsigned char *payload;
 static size_t payload_capacity;
 /* The key that is being renamed or moved, until it is there under its other name. */
-static char leaving[BD_MAX_ID + 16];
+static char leaving[BD_MAX_ID];
 static size_t leaving_bytes;
 
 /* Nothing that waits in Redis's buffers goes out any more. */
@@ -43,20 +46,39 @@ static void stop(RedisModuleCtx *ctx, const char *doing, int error) {
 
 /* ---------------------------------------------------------------- keys and session ids */
 
-static size_t id_of(int database, const char *key, size_t key_bytes, char *id, size_t capacity) {
-  static const char hex[] = "0123456789ABCDEF";
-  size_t length = 0, i;
+static size_t number_of(int database, char *id) {
+  size_t length = 0;
   char digits[12];
   int count = 0;
   do digits[count++] = (char)('0' + database % 10);
   while ((database /= 10) > 0);
   while (count > 0) id[length++] = digits[--count];
   id[length++] = ':';
+  return length;
+}
+
+static size_t digest_of(const char *key, size_t key_bytes, char *id) {
+  static const char hex[] = "0123456789abcdef";
+  unsigned char digest[SHA256_BYTES];
+  size_t i;
+  sha256((const unsigned char *)key, key_bytes, digest);
+  id[0] = id[1] = '%';
+  for (i = 0; i < SHA256_BYTES; i++) {
+    id[2 + 2 * i] = hex[digest[i] >> 4];
+    id[3 + 2 * i] = hex[digest[i] & 15];
+  }
+  return 2 + 2 * SHA256_BYTES;
+}
+
+static size_t id_of(int database, const char *key, size_t key_bytes, char id[BD_MAX_ID]) {
+  static const char hex[] = "0123456789ABCDEF";
+  const size_t number_bytes = number_of(database, id);
+  size_t length = number_bytes, i;
   for (i = 0; i < key_bytes; i++) {
     const unsigned char each = (unsigned char)key[i];
-    /* Too long: an id of no session, which the commit refuses. */
-    if (length + 3 > capacity) return capacity + 1;
-    if (each > ' ' && each < 0x7f && each != '%') {
+    const int is_plain = each > ' ' && each < 0x7f && each != '%';
+    if (length + (is_plain ? 1 : 3) > BD_MAX_ID) return number_bytes + digest_of(key, key_bytes, id + number_bytes);
+    if (is_plain) {
       id[length++] = (char)each;
       continue;
     }
@@ -67,19 +89,26 @@ static size_t id_of(int database, const char *key, size_t key_bytes, char *id, s
   return length;
 }
 
-static unsigned digit(char each) { return (unsigned)(each <= '9' ? each - '0' : each - 'A' + 10); }
-
-/* The other way round: the key goes into `key`, which has room for as many bytes as the id; 0 where it is none. */
-static int key_of(const char *id, size_t id_bytes, int *database, char *key, size_t *key_bytes) {
+/* How many bytes of the id are the database's number; 0 where it is none. */
+static size_t database_of(const char *id, size_t id_bytes, int *database) {
   size_t i = 0;
   *database = 0;
-  *key_bytes = 0;
   while (i < id_bytes && i < 9 && id[i] >= '0' && id[i] <= '9') *database = *database * 10 + (id[i++] - '0');
-  if (i == 0 || i >= id_bytes || id[i++] != ':') return 0;
-  while (i < id_bytes) {
-    if (id[i] == '%' && i + 2 >= id_bytes) return 0;
-    key[(*key_bytes)++] = id[i] == '%' ? (char)(digit(id[i + 1]) * 16 + digit(id[i + 2])) : id[i];
-    i += id[i] == '%' ? 3 : 1;
+  return i > 0 && i < id_bytes && id[i] == ':' ? i + 1 : 0;
+}
+
+static int is_digest(const char *name, size_t bytes) { return bytes > 2 && name[0] == '%' && name[1] == '%'; }
+
+static unsigned digit(char each) { return (unsigned)(each <= '9' ? each - '0' : each - 'A' + 10); }
+
+/* The key goes into `key`, which has room for as many bytes; 0 where the name is none. */
+static int key_of(const char *name, size_t bytes, char *key, size_t *key_bytes) {
+  size_t i = 0;
+  *key_bytes = 0;
+  while (i < bytes) {
+    if (name[i] == '%' && i + 2 >= bytes) return 0;
+    key[(*key_bytes)++] = name[i] == '%' ? (char)(digit(name[i + 1]) * 16 + digit(name[i + 2])) : name[i];
+    i += name[i] == '%' ? 3 : 1;
   }
   return 1;
 }
@@ -99,24 +128,41 @@ static uint32_t ttl_of(long long expires_at_ms) {
   return left < 1 ? 1 : (uint32_t)left;
 }
 
+/* Where `payload` ends by now. */
+static size_t append(size_t at, const void *bytes, size_t length) {
+  memcpy(payload + at, bytes, length);
+  return at + length;
+}
+
+static void make_room(RedisModuleCtx *ctx, size_t bytes) {
+  unsigned char *grown;
+  if (payload_capacity >= bytes) return;
+  grown = (unsigned char *)realloc(payload, bytes * 2);
+  if (grown == NULL) stop(ctx, "keeping a key", BACKDOORS_SYSTEM_CALL_FAILED);
+  payload = grown;
+  payload_capacity = bytes * 2;
+}
+
 static void commit_key(RedisModuleCtx *ctx, RedisModuleString *key, const char *id, size_t id_bytes, RedisModuleCallReply *dump) {
   RedisModuleCallReply *expires = RedisModule_Call(ctx, "PEXPIRETIME", "s", key);
   const long long told = expires != NULL && RedisModule_CallReplyType(expires) == REDISMODULE_REPLY_INTEGER ? RedisModule_CallReplyInteger(expires) : -1;
   const uint64_t expires_at_ms = told > 0 ? (uint64_t)told : 0;
   const backdoors_options options = {ttl_of(told), 1};
-  size_t bytes;
+  size_t bytes, key_bytes, number_bytes, end;
   const char *dumped = RedisModule_CallReplyStringPtr(dump, &bytes);
-  int status;
+  const char *name = RedisModule_StringPtrLen(key, &key_bytes);
+  int status, database;
   if (expires != NULL) RedisModule_FreeCallReply(expires);
-  if (payload_capacity < bytes + 8) {
-    unsigned char *grown = (unsigned char *)realloc(payload, (bytes + 8) * 2);
-    if (grown == NULL) stop(ctx, "keeping a key", BACKDOORS_SYSTEM_CALL_FAILED);
-    payload = grown;
-    payload_capacity = (bytes + 8) * 2;
+  make_room(ctx, 16 + key_bytes + bytes);
+  end = append(0, &expires_at_ms, 8);
+  number_bytes = database_of(id, id_bytes, &database);
+  if (is_digest(id + number_bytes, id_bytes - number_bytes)) {
+    const uint64_t told_bytes = key_bytes;
+    end = append(end, &told_bytes, 8);
+    end = append(end, name, key_bytes);
   }
-  memcpy(payload, &expires_at_ms, 8);
-  memcpy(payload + 8, dumped, bytes);
-  status = backdoors_commit(node, STORE, id, id_bytes, payload, bytes + 8, &options);
+  end = append(end, dumped, bytes);
+  status = backdoors_commit(node, STORE, id, id_bytes, payload, end, &options);
   if (status != 0) stop(ctx, "committing a key", status);
 }
 
@@ -127,15 +173,14 @@ static void delete_key(RedisModuleCtx *ctx, const char *id, size_t id_bytes) {
 
 /* Within the command that changed the key: its client is answered later. */
 static int on_changed_key(RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key) {
-  char id[BD_MAX_ID + 16];
+  char id[BD_MAX_ID];
   size_t key_bytes, id_bytes;
   const char *name;
   RedisModuleCallReply *dump;
   (void)type;
   if (node == NULL || is_restoring) return REDISMODULE_OK;
   name = RedisModule_StringPtrLen(key, &key_bytes);
-  id_bytes = id_of(RedisModule_GetSelectedDb(ctx), name, key_bytes, id, BD_MAX_ID);
-  if (id_bytes > BD_MAX_ID) stop(ctx, "a key is too long", BACKDOORS_SESSION_ID_INVALID);
+  id_bytes = id_of(RedisModule_GetSelectedDb(ctx), name, key_bytes, id);
   /* Redis tells of the old name first; the new one comes right after it. Were the old session deleted first, a death in
    * between would lose what was acknowledged long ago. */
   if (strcmp(event, "rename_from") == 0 || strcmp(event, "move_from") == 0) {
@@ -162,10 +207,9 @@ static void on_flushed(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub
   (void)event;
   if (node == NULL || subevent != REDISMODULE_SUBEVENT_END) return;
   while ((status = backdoors_next(node, &cursor, &session)) != 0) {
-    char id[BD_MAX_ID], key[BD_MAX_ID];
-    size_t key_bytes;
+    char id[BD_MAX_ID];
     int database;
-    if (status < 0 || !key_of(session.id, session.id_bytes, &database, key, &key_bytes)) continue;
+    if (status < 0 || database_of(session.id, session.id_bytes, &database) == 0) continue;
     if (info->database >= 0 && info->database != database) continue;
     memcpy(id, session.id, session.id_bytes);
     status = backdoors_delete(node, STORE, id, session.id_bytes);
@@ -182,24 +226,49 @@ static void on_swapped(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub
 
 /* ---------------------------------------------------------------- from the box into Redis */
 
-static int restore(RedisModuleCtx *ctx, const backdoors_session *session) {
-  char key[BD_MAX_ID];
-  size_t key_bytes;
+/* A key, the time at which it expires, and what DUMP gave; `decoded` holds the key where it had to be decoded. */
+struct kept {
+  int database;
+  char decoded[BD_MAX_ID];
+  const char *key, *dumped;
+  size_t key_bytes, dumped_bytes;
   uint64_t expires_at_ms;
-  int database, restored;
+};
+
+static int read_kept(const backdoors_session *session, struct kept *kept) {
+  const size_t number_bytes = database_of(session->id, session->id_bytes, &kept->database), name_bytes = session->id_bytes - number_bytes;
+  const char *name = session->id + number_bytes, *bytes = (const char *)session->payload;
+  uint64_t key_bytes;
+  if (number_bytes == 0 || session->payload_bytes < 8) return 0;
+  memcpy(&kept->expires_at_ms, bytes, 8);
+  kept->dumped = bytes + 8;
+  kept->dumped_bytes = session->payload_bytes - 8;
+  kept->key = kept->decoded;
+  if (!is_digest(name, name_bytes)) return key_of(name, name_bytes, kept->decoded, &kept->key_bytes);
+  if (kept->dumped_bytes < 8) return 0;
+  memcpy(&key_bytes, kept->dumped, 8);
+  if (key_bytes > kept->dumped_bytes - 8) return 0;
+  kept->key = kept->dumped + 8;
+  kept->key_bytes = (size_t)key_bytes;
+  kept->dumped = kept->key + key_bytes;
+  kept->dumped_bytes -= 8 + kept->key_bytes;
+  return 1;
+}
+
+static int restore(RedisModuleCtx *ctx, const backdoors_session *session) {
+  struct kept kept;
+  int restored;
   RedisModuleCallReply *reply;
-  const char *bytes = (const char *)session->payload;
   if (session->store_bytes != sizeof STORE - 1 || memcmp(session->store, STORE, session->store_bytes) != 0) return 0;
-  if (session->payload_bytes < 8 || !key_of(session->id, session->id_bytes, &database, key, &key_bytes)) return 0;
-  memcpy(&expires_at_ms, bytes, 8);
+  if (!read_kept(session, &kept)) return 0;
   is_restoring = 1;
-  RedisModule_SelectDb(ctx, database);
-  reply = RedisModule_Call(ctx, "RESTORE", "!blbcc", key, key_bytes, (long long)expires_at_ms, bytes + 8, session->payload_bytes - 8, "REPLACE", "ABSTTL");
+  RedisModule_SelectDb(ctx, kept.database);
+  reply = RedisModule_Call(ctx, "RESTORE", "!blbcc", kept.key, kept.key_bytes, (long long)kept.expires_at_ms, kept.dumped, kept.dumped_bytes, "REPLACE", "ABSTTL");
   RedisModule_SelectDb(ctx, 0);
   is_restoring = 0;
   restored = reply != NULL && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING;
   /* As a list whose last element was being taken when its server died: that command was answered to nobody. */
-  if (!restored) RedisModule_Log(ctx, "warning", "backdoors: key %.*s does not restore", (int)key_bytes, key);
+  if (!restored) RedisModule_Log(ctx, "warning", "backdoors: key %.*s does not restore", (int)kept.key_bytes, kept.key);
   if (reply != NULL) RedisModule_FreeCallReply(reply);
   return restored;
 }

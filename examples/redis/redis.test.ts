@@ -1,9 +1,11 @@
 import { spawnSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { ShmMemory } from '../../src/fabric/shm/shm-memory.js'
+import { readHeader, readSessions } from '../../src/region/region-reader.js'
 import { createRegion } from '../../src/region/region.js'
 import { run } from './run.js'
 import { compileModule, startRedis, type RedisServer } from './servers.js'
@@ -17,6 +19,14 @@ describe('Redis with the module', { timeout: 120_000 }, () => {
     expect(readdirSync('/dev/shm').filter((name) => name.startsWith('backdoors-redis-'))).toEqual([])
   })
 })
+
+/** Of the one server that has a box there. */
+async function sessionIds(path: string): Promise<string[]> {
+  const memory = new ShmMemory({ peer: 'a', path })
+  const { sessions } = await readSessions(memory, await readHeader(memory), 1)
+  await memory.close()
+  return sessions.map(({ id }) => id)
+}
 
 describe('the module', { timeout: 60_000 }, () => {
   let compiled: string
@@ -61,6 +71,22 @@ describe('the module', { timeout: 60_000 }, () => {
     expect(await after.get('in three')).toBe('z')
     await after.flushall()
     expect(await (await again('SIGKILL')).client.dbsize()).toBe(0)
+  })
+
+  it('keeps keys that are longer than any session id, under a digest of theirs', async () => {
+    const { client } = await start()
+    const long = (length: number): string => `${'k'.repeat(length - 1)}!`
+    // Two of them fit into an id of 1024 bytes yet; the others end in all parts of a digest's last block.
+    const lengths = Array.from({ length: 40 }, (_, i) => 1021 + 2 * i).concat(1022, 100_000)
+    for (const length of lengths) await client.set(long(length), `of ${length}`)
+    const binary = Buffer.alloc(400, 0xff)
+    await client.pipeline().set(binary, 'binary').set(long(3000), 'gone').del(long(3000)).set(long(4000), 'moved').rename(long(4000), long(4001)).select(2).set(long(5000), 'emptied').flushdb().select(0).exec()
+    const { client: after } = await again('SIGKILL')
+    for (const length of lengths) expect(await after.get(long(length))).toBe(`of ${length}`)
+    expect([await after.get(binary), await after.get(long(4001)), await after.dbsize()]).toEqual(['binary', 'moved', lengths.length + 2])
+    const digestOf = (key: string | Buffer): string => `0:%%${createHash('sha256').update(key).digest('hex')}`
+    const expected = [...lengths, 4001].map((length) => (length + 2 <= 1024 ? `0:${long(length)}` : digestOf(long(length))))
+    expect((await sessionIds(path())).sort()).toEqual([...expected, digestOf(binary)].sort())
   })
 
   it('finds its keys after an orderly end, too', async () => {
