@@ -1,12 +1,9 @@
-import { Aedes } from 'aedes'
-import mqtt, { type MqttClient } from 'mqtt'
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startTypescript } from '../../region/testing/child.js'
-import type { AttachedNode } from '../attach.js'
 import { BackdoorsPersistence } from './aedes.js'
+import type { PacketLike } from './mqtt-records.js'
 import type { QueuedRecord } from './packet-queues.js'
+import { connectMqtt, serveMqtt } from './testing/broker.js'
 import { loneNode, type LoneNode } from './testing/lone-node.js'
 
 let lone: LoneNode
@@ -20,31 +17,12 @@ afterEach(async () => {
   for (const close of closers.reverse()) await close()
 })
 
-async function serve(node: AttachedNode): Promise<{ broker: Aedes; port: number }> {
-  const broker = await Aedes.createBroker({ persistence: new BackdoorsPersistence(node) })
-  const server = createServer((socket) => void broker.handle(socket)).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  closers.push(() => new Promise<void>((resolve) => server.close(() => resolve())), () => new Promise<void>((resolve) => broker.close(resolve)))
-  return { broker, port: (server.address() as AddressInfo).port }
-}
+const message = (fields: PacketLike): PacketLike => ({ cmd: 'publish', topic: 'heat', payload: Buffer.from('20'), qos: 2, retain: false, dup: false, brokerId: 'broker', ...fields })
 
-interface Connected {
-  readonly client: MqttClient
-  readonly heard: string[]
-  until(count: number): Promise<string[]>
-}
-
-async function connect(port: number, clientId: string, clean = false): Promise<Connected> {
-  const client = mqtt.connect({ host: '127.0.0.1', port, clientId, clean, reconnectPeriod: 0, protocolVersion: 4 })
-  const heard: string[] = []
-  client.on('message', (topic, payload) => void heard.push(`${topic} ${payload.toString()}`))
-  closers.push(() => client.end(true))
-  await new Promise<void>((resolve) => client.once('connect', () => resolve()))
-  const until = async (count: number): Promise<string[]> => {
-    while (heard.length < count) await new Promise<void>((resolve) => client.once('message', () => resolve()))
-    return heard
-  }
-  return { client, heard, until }
+async function persistenceOf({ node }: LoneNode): Promise<BackdoorsPersistence> {
+  const persistence = new BackdoorsPersistence(node)
+  await persistence.setup({ id: 'broker' })
+  return persistence
 }
 
 describe('the persistence of aedes', () => {
@@ -59,17 +37,17 @@ describe('the persistence of aedes', () => {
   }, 120_000)
 
   it('keeps subscriptions, messages that wait, and what is retained, over a restart of its server', async () => {
-    const first = await serve(lone.node)
-    const sensor = await connect(first.port, 'sensor', true)
-    const panel = await connect(first.port, 'panel')
+    const first = await serveMqtt(lone.node, closers)
+    const sensor = await connectMqtt(closers, first.port, 'sensor', true)
+    const panel = await connectMqtt(closers, first.port, 'panel')
     await panel.client.subscribeAsync(['heat/#', 'alarm'], { qos: 1 })
     await panel.client.endAsync()
     for (const degrees of ['20', '21']) await sensor.client.publishAsync('heat/hall', degrees, { qos: 1 })
     await sensor.client.publishAsync('alarm', 'armed', { qos: 2 })
     await sensor.client.publishAsync('door', 'shut', { qos: 1, retain: true })
     await sensor.client.endAsync()
-    const second = await serve(await lone.restart())
-    const again = await connect(second.port, 'panel')
+    const second = await serveMqtt(await lone.restart(), closers)
+    const again = await connectMqtt(closers, second.port, 'panel')
     expect(await again.until(3)).toEqual(['heat/hall 20', 'heat/hall 21', 'alarm armed'])
     await again.client.subscribeAsync('door', { qos: 1 })
     expect(await again.until(4)).toContain('door shut')
@@ -79,22 +57,22 @@ describe('the persistence of aedes', () => {
   })
 
   it('forgets a client that wants to be forgotten', async () => {
-    const { port } = await serve(lone.node)
-    const panel = await connect(port, 'panel')
+    const { port } = await serveMqtt(lone.node, closers)
+    const panel = await connectMqtt(closers, port, 'panel')
     await panel.client.subscribeAsync('heat/#', { qos: 1 })
     await panel.client.endAsync()
     expect([...lone.node.sessions('mqtt.subscriptions').ids()]).toEqual(['panel'])
-    await (await connect(port, 'panel', true)).client.endAsync()
+    await (await connectMqtt(closers, port, 'panel', true)).client.endAsync()
     expect([...lone.node.sessions('mqtt.subscriptions').ids()]).toEqual([])
   })
 
   it('takes up what comes over, in the order in which it was queued', async () => {
     const outgoing = lone.node.sessions<QueuedRecord>('mqtt.outgoing')
-    const { port } = await serve(lone.node)
+    const { port } = await serveMqtt(lone.node, closers)
     const packet = (payload: string): QueuedRecord['packet'] => ({ cmd: 'publish', topic: 'heat', payload: Buffer.from(payload), qos: 1, retain: false, dup: false, brokerId: 'dead', brokerCounter: Number(payload) })
     const arrive = (...numbers: number[]): void => {
       const ids = numbers.map((number) => `panel/dead.${number}`)
-      numbers.forEach((number, i) => outgoing.commit(ids[i] as string, { clientId: 'panel', origin: 'dead', number, packet: packet(`${number}`) }))
+      numbers.forEach((number, i) => outgoing.commit(ids[i] as string, { clientId: 'panel', origin: 'dead', epoch: 1, number, packet: packet(`${number}`) }))
       outgoing.emit('adopted', { from: 'a', ids })
     }
     arrive(3, 1)
@@ -102,7 +80,7 @@ describe('the persistence of aedes', () => {
     const subscriptions = lone.node.sessions('mqtt.subscriptions')
     subscriptions.commit('panel', { clientId: 'panel', subscriptions: [{ topic: 'heat', qos: 1 }] })
     subscriptions.emit('adopted', { from: 'a', ids: ['panel'] })
-    const panel = await connect(port, 'panel')
+    const panel = await connectMqtt(closers, port, 'panel')
     expect(await panel.until(3)).toEqual(['heat 1', 'heat 2', 'heat 3'])
     await panel.client.endAsync()
     expect([...outgoing.ids()]).toEqual([])
@@ -119,17 +97,74 @@ describe('the persistence of aedes', () => {
     expect((await again.subscriptionsByTopic('heat')).map(({ clientId }) => clientId).sort()).toEqual([...names].sort())
   })
 
-  it('refuses with FENCED and changes nothing once another node serves its clients', async () => {
-    const persistence = new BackdoorsPersistence(lone.node)
-    await persistence.setup({ id: 'broker' })
+  it('keeps subscriptions that come at once, and none that is given up at once', async () => {
+    const persistence = await persistenceOf(lone)
     const client = { id: 'panel' }
-    await persistence.addSubscriptions(client, [{ topic: 'heat', qos: 1 }])
-    lone.fence()
-    const fenced = expect.objectContaining({ code: 'FENCED' }) as Error
-    await expect(persistence.outgoingEnqueue({ clientId: 'panel' }, { topic: 'heat', payload: '20', qos: 1 })).rejects.toEqual(fenced)
-    await expect(persistence.removeSubscriptions(client, ['heat'])).rejects.toEqual(fenced)
-    await expect(persistence.storeRetained({ topic: 'heat', payload: '20' })).rejects.toEqual(fenced)
-    expect((await persistence.outgoingStream(client).toArray()).length).toBe(0)
-    expect(await persistence.subscriptionsByClient(client)).toHaveLength(1)
+    await Promise.all(['heat', 'light', 'door'].map((topic) => persistence.addSubscriptions(client, [{ topic, qos: 1 }])))
+    await Promise.all([persistence.removeSubscriptions(client, ['heat']), persistence.addSubscriptions(client, [{ topic: 'alarm', qos: 1 }]), persistence.removeSubscriptions(client, ['door'])])
+    const again = await persistenceOf(lone)
+    for (const each of [persistence, again]) expect((await each.subscriptionsByClient(client)).map(({ topic }) => topic)).toEqual(['light', 'alarm'])
+    for (const [topic, count] of [['heat', 0], ['light', 1], ['door', 0], ['alarm', 1]] as const) expect(await again.subscriptionsByTopic(topic)).toHaveLength(count)
+  })
+
+  it('keeps exchanges of QoS 2 apart, which go on at once', async () => {
+    const persistence = await persistenceOf(lone)
+    const client = { id: 'panel' }
+    for (const brokerCounter of [1, 2, 3]) {
+      await persistence.outgoingEnqueue({ clientId: 'panel' }, message({ brokerCounter }))
+      await persistence.outgoingUpdate(client, { ...message({ brokerCounter }), messageId: 40 + brokerCounter })
+    }
+    for (const messageId of [41, 42, 41]) await persistence.outgoingUpdate(client, { cmd: 'pubrel', messageId })
+    const queued = async (): Promise<unknown[]> => ((await (await persistenceOf(lone)).outgoingStream(client).toArray()) as PacketLike[]).map(({ cmd, messageId }) => [cmd, messageId])
+    expect(await queued()).toEqual([['pubrel', 41], ['pubrel', 42], ['publish', 43]])
+    await persistence.outgoingClearMessageId(client, { messageId: 41 })
+    expect(await queued()).toEqual([['pubrel', 42], ['publish', 43]])
+    await expect(persistence.outgoingUpdate(client, { cmd: 'pubrel', messageId: 41 })).rejects.toThrow('no such packet')
+  })
+
+  it('takes no message for another that has its identifier, or that is nobody\'s', async () => {
+    const persistence = await persistenceOf(lone)
+    const client = { id: 'panel' }
+    await persistence.outgoingEnqueue({ clientId: 'panel' }, message({ brokerId: 'dead', brokerCounter: 1 }))
+    await persistence.outgoingUpdate(client, { ...message({ brokerId: 'dead', brokerCounter: 1 }), messageId: 7 })
+    await persistence.outgoingEnqueue({ clientId: 'panel' }, message({ brokerCounter: 1 }))
+    await persistence.outgoingUpdate(client, { ...message({ brokerCounter: 1 }), messageId: 7 })
+    expect(((await persistence.outgoingStream(client).toArray()) as PacketLike[]).map(({ brokerId, messageId }) => [brokerId, messageId])).toEqual([['dead', 7], ['broker', 7]])
+    await expect(persistence.outgoingUpdate(client, { cmd: 'publish', messageId: 7 })).rejects.toThrow('no such packet')
+  })
+
+  it('keeps the order of messages over several lives of its server', async () => {
+    const queue = async (...counters: number[]): Promise<unknown[]> => {
+      const persistence = await persistenceOf(lone)
+      for (const brokerCounter of counters) await persistence.outgoingEnqueue({ clientId: 'panel' }, message({ brokerCounter }))
+      return ((await persistence.outgoingStream({ id: 'panel' }).toArray()) as PacketLike[]).map(({ brokerCounter }) => brokerCounter)
+    }
+    const take = async (brokerCounter: number): Promise<void> => {
+      const persistence = await persistenceOf(lone)
+      await persistence.outgoingUpdate({ id: 'panel' }, { ...message({ brokerCounter }), messageId: 1 })
+      await persistence.outgoingClearMessageId({ id: 'panel' }, { messageId: 1 })
+    }
+    expect(await queue(1, 2, 3)).toEqual([1, 2, 3])
+    await take(1)
+    await lone.restart()
+    // It takes the place in the index that became free.
+    expect(await queue(4)).toEqual([2, 3, 4])
+    await take(2)
+    await lone.restart()
+    expect(await queue(5)).toEqual([3, 4, 5])
+    await lone.restart()
+    expect(await queue()).toEqual([3, 4, 5])
+  })
+
+  it('puts what comes after what has come over behind it', async () => {
+    const persistence = await persistenceOf(lone)
+    const outgoing = lone.node.sessions<QueuedRecord>('mqtt.outgoing')
+    await persistence.outgoingEnqueue({ clientId: 'panel' }, message({ brokerCounter: 1 }))
+    outgoing.commit('panel/dead.1', { clientId: 'panel', origin: 'dead', epoch: 9, number: 1, packet: message({ brokerCounter: 2 }) })
+    outgoing.emit('adopted', { from: 'b', ids: ['panel/dead.1'] })
+    await persistence.outgoingEnqueue({ clientId: 'panel' }, message({ brokerCounter: 3 }))
+    for (const each of [persistence, await persistenceOf(lone)]) {
+      expect(((await each.outgoingStream({ id: 'panel' }).toArray()) as PacketLike[]).map(({ brokerCounter }) => brokerCounter)).toEqual([1, 2, 3])
+    }
   })
 })

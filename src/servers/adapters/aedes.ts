@@ -27,6 +27,8 @@ interface Subscribed {
 export class BackdoorsPersistence {
   /** What is asked by pattern is kept in memory as well, by the persistence that aedes has by itself. */
   readonly #memory = memoryIndex()
+  /** Of each client, by topic: as they are committed. */
+  readonly #held = new Map<string, ReadonlyMap<string, Subscription>>()
   readonly #retained: SessionStore<PacketLike>
   readonly #subscriptions: SessionStore<Subscribed>
   readonly #wills: SessionStore<PacketLike>
@@ -50,7 +52,7 @@ export class BackdoorsPersistence {
   async setup(broker: BrokerLike): Promise<void> {
     await this.#memory.setup(broker)
     await this.#follow(this.#retained, (packet) => this.#memory.storeRetained(restored(packet)))
-    await this.#follow(this.#subscriptions, ({ clientId, subscriptions }) => this.#memory.addSubscriptions({ id: clientId }, subscriptions))
+    await this.#follow(this.#subscriptions, (subscribed) => this.#restoreSubscriptions(subscribed))
     // As memory's own `putWill`, which would take the broker that runs now for the will's.
     await this.#follow(this.#wills, (will) => this.#restoreWill(will))
     this.#forget.push(this.#outgoing.follow(), this.#incoming.follow())
@@ -72,27 +74,22 @@ export class BackdoorsPersistence {
   }
 
   async addSubscriptions(client: ClientLike, subscriptions: readonly Subscription[]): Promise<void> {
-    const all = new Map((await this.#memory.subscriptionsByClient(client)).map((held) => [held.topic, held]))
-    for (const { topic, qos, rh, rap, nl, subscriptionIdentifier } of subscriptions) {
-      all.set(topic, { topic, qos, rh, rap, nl, ...(subscriptionIdentifier === undefined ? {} : { subscriptionIdentifier }) })
-    }
-    this.#commitSubscriptions(client, [...all.values()])
+    this.#hold(client, [...(this.#held.get(client.id)?.values() ?? []), ...subscriptions])
     await this.#memory.addSubscriptions(client, subscriptions)
   }
 
   async removeSubscriptions(client: ClientLike, topics: readonly string[]): Promise<void> {
-    const left = (await this.#memory.subscriptionsByClient(client)).filter(({ topic }) => !topics.includes(topic))
-    this.#commitSubscriptions(client, left)
+    this.#hold(client, [...(this.#held.get(client.id)?.values() ?? [])].filter(({ topic }) => !topics.includes(topic)))
     await this.#memory.removeSubscriptions(client, topics)
   }
 
   async cleanSubscriptions(client: ClientLike): Promise<void> {
-    this.#commitSubscriptions(client, [])
+    this.#hold(client, [])
     await this.#memory.cleanSubscriptions(client)
   }
 
   async subscriptionsByClient(client: ClientLike): Promise<Subscription[]> {
-    return await this.#memory.subscriptionsByClient(client)
+    return [...(this.#held.get(client.id)?.values() ?? [])].map((held) => ({ ...held }))
   }
 
   async subscriptionsByTopic(topic: string): Promise<(Subscription & { clientId: string })[]> {
@@ -117,12 +114,13 @@ export class BackdoorsPersistence {
 
   /** A message gets the identifier that it is sent with, or gives way to the `pubrel` of its exchange. */
   async outgoingUpdate(client: ClientLike, packet: PacketLike): Promise<void> {
-    const sameMessage = ({ brokerId, brokerCounter }: PacketLike): boolean => brokerId === packet.brokerId && brokerCounter === packet.brokerCounter
-    const sameExchange = ({ brokerId, messageId }: PacketLike): boolean => brokerId !== packet.brokerId && messageId === packet.messageId
-    const found = this.#outgoing.find(client.id, (queued) => sameMessage(queued) || sameExchange(queued))
+    // A `pubrel` has nothing but its identifier, and is no message that another could be compared with.
+    const isRelease = packet.cmd === 'pubrel'
+    const found = this.#outgoing.find(client.id, ({ brokerId, brokerCounter, messageId }) =>
+      isRelease ? messageId === packet.messageId : brokerId !== undefined && brokerId === packet.brokerId && brokerCounter === packet.brokerCounter)
     if (found === undefined) throw new Error('no such packet')
     // The packet in the queue must not have changed where the commit fails.
-    this.#outgoing.replace(found, sameMessage(found.packet) ? withMessageId(found.packet, packet.messageId) : packet)
+    this.#outgoing.replace(found, isRelease ? packet : withMessageId(found.packet, packet.messageId))
   }
 
   /** @returns the packet, where there is one of this identifier */
@@ -186,10 +184,22 @@ export class BackdoorsPersistence {
     return found
   }
 
-  #commitSubscriptions({ id }: ClientLike, subscriptions: readonly Subscription[]): void {
+  /** Commits them before they are held. Nothing may be awaited since they were read: others of this client may come at once. */
+  #hold({ id }: ClientLike, subscriptions: readonly Subscription[]): void {
+    const held = byTopic(subscriptions)
     const key = keyOf(id)
-    if (subscriptions.length === 0) this.#subscriptions.delete(key)
-    else this.#subscriptions.commit(key, { clientId: id, subscriptions })
+    if (held.size === 0) {
+      this.#subscriptions.delete(key)
+      this.#held.delete(id)
+    } else {
+      this.#subscriptions.commit(key, { clientId: id, subscriptions: [...held.values()] })
+      this.#held.set(id, held)
+    }
+  }
+
+  async #restoreSubscriptions({ clientId, subscriptions }: Subscribed): Promise<void> {
+    this.#held.set(clientId, byTopic(subscriptions))
+    await this.#memory.addSubscriptions({ id: clientId }, subscriptions)
   }
 
   async #restoreWill(stored: PacketLike): Promise<void> {
@@ -214,3 +224,7 @@ export class BackdoorsPersistence {
 }
 
 const withMessageId = (packet: PacketLike, messageId: number | undefined): PacketLike => Object.assign(packetOf(packet), packet, { messageId })
+
+/** The last one of each topic, and of it what aedes asks for. */
+const byTopic = (subscriptions: readonly Subscription[]): ReadonlyMap<string, Subscription> =>
+  new Map(subscriptions.map(({ topic, qos, rh, rap, nl, subscriptionIdentifier }) => [topic, { topic, qos, rh, rap, nl, ...(subscriptionIdentifier === undefined ? {} : { subscriptionIdentifier }) }]))

@@ -7,6 +7,8 @@ export interface QueuedRecord {
   readonly clientId: string
   /** Of the queues that it was put into, so that what comes over from another server stands beside what is here. */
   readonly origin: string
+  /** Higher than those of all that was there when it was put in: it orders origins. */
+  readonly epoch: number
   /** In the order of their coming to that origin. */
   readonly number: number
   readonly packet: PacketLike
@@ -17,9 +19,8 @@ export type Queued = Omit<QueuedRecord, 'packet'> & { packet: PacketLike }
 export class PacketQueues {
   readonly #store: SessionStore<QueuedRecord>
   readonly #queues = new Map<string, Queued[]>()
-  /** In the order in which they were met; the own one is the last. */
-  readonly #origins: string[] = []
   readonly #own = randomBytes(6).toString('base64url')
+  #epoch = 1
   #last = 0
 
   constructor(store: SessionStore<QueuedRecord>) {
@@ -35,7 +36,7 @@ export class PacketQueues {
   }
 
   push(clientId: string, packet: PacketLike): void {
-    const queued = { clientId, origin: this.#own, number: this.#last + 1, packet }
+    const queued = { clientId, origin: this.#own, epoch: this.#epoch, number: this.#last + 1, packet }
     this.#commit(queued)
     this.#last++
     const queue = this.#queues.get(clientId)
@@ -78,19 +79,18 @@ export class PacketQueues {
     for (const id of ids) {
       const record = this.#store.get(id)
       if (record === undefined) continue
-      const { clientId, origin, number, packet } = record
-      if (!this.#origins.includes(origin)) this.#origins.push(origin)
+      const { clientId, origin, epoch, number, packet } = record
+      this.#epoch = Math.max(this.#epoch, Math.min(epoch + 1, Number.MAX_SAFE_INTEGER))
       const queue = this.#queues.get(clientId) ?? []
       this.#queues.set(clientId, queue)
-      queue.push({ clientId, origin, number, packet: restored(packet) })
+      queue.push({ clientId, origin, epoch, number, packet: restored(packet) })
       changed.add(queue)
     }
-    for (const queue of changed) queue.sort((a, b) => this.#rank(a) - this.#rank(b) || a.number - b.number)
-  }
-
-  #rank({ origin }: Queued): number {
-    return origin === this.#own ? this.#origins.length : this.#origins.indexOf(origin)
+    for (const queue of changed) queue.sort(inOrder)
   }
 }
+
+/** Two servers that filled a client's queues at the same time are told apart by their origins alone. */
+const inOrder = (a: Queued, b: Queued): number => a.epoch - b.epoch || Number(a.origin > b.origin) - Number(a.origin < b.origin) || a.number - b.number
 
 const recordId = ({ clientId, origin, number }: QueuedRecord): string => `${keyOf(clientId)}/${origin}.${number.toString(36)}`
