@@ -32,9 +32,16 @@ export class PageTables {
     return new VirtualMemory({ physical: this.physical, format: this.format, root: this.root })
   }
 
+  /** Another address space in the same RAM. @returns where its root table is */
+  addSpace(): number {
+    const root = this.#nextTable
+    this.#nextTable += pageBytes
+    return root
+  }
+
   /** Maps the page of 2^shift bytes at `address` to `physical`, with all tables that are missing. @returns where its entry is */
-  map(address: bigint, physical: number, shift = 12): number {
-    let table = this.root
+  map(address: bigint, physical: number, shift = 12, root: number = this.root): number {
+    let table = root
     for (const level of this.format.levels) {
       const at = table + Number((address >> BigInt(level.shift)) & 0x1ffn) * 8
       if (level.shift === shift) {
