@@ -74,6 +74,8 @@ export interface ContinuableStatistics {
 
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 const volatileHeaders = ['date', 'x-request-id', 'x-response-time', 'server-timing']
+/** As Node.js's parser reads it: a whole word of a list, behind which there may be spaces, and no tab. */
+const asksForUpgrade = /\r\n(?:proxy-)?connection:(?:[^\r]*,)?[ \t]*upgrade *[,\r]/i
 const requestEvents = new Set<unknown>(['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect'])
 const defaultSilenceMs = 30_000
 /** A record that came over without its connection is deleted after so long. */
@@ -121,7 +123,7 @@ export class Continuable {
     this.#common = {
       store, live: new Set(), life: node.incarnation, scratch: new Scratch(), maxInputBytes, maxLiteralBytes,
       volatile: new Set((options.volatileHeaders ?? volatileHeaders).map((header) => header.toLowerCase())),
-      mayUpgrade: (method, head) => (method === 'CONNECT' ? true : server.listenerCount('upgrade') > 0 && /\r\nconnection:[^\r]*\bupgrade\b/i.test(head)),
+      mayUpgrade: (method, head) => (method === 'CONNECT' ? true : server.listenerCount('upgrade') > 0 && asksForUpgrade.test(head)),
       gaveUp: (reason) => count(this.#statistics.givenUp, reason),
     }
     // Connections of an earlier life of this process ended with it.
@@ -191,7 +193,7 @@ export class Continuable {
       if (requestEvents.has(event)) {
         const request = values[0] as IncomingMessage
         const connection = connectionOf(request.socket)
-        if (connection !== undefined) markRequest(request, connection)
+        if (connection !== undefined) markRequest(request, connection, event === 'upgrade' || event === 'connect')
       }
       return emit(event, ...values)
     }

@@ -1,5 +1,6 @@
 import { createServer, type RequestListener } from 'node:http'
 import { createServer as createNetServer, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { checkpoint, continuationOf, isReplay, requestKey } from './requests.js'
@@ -151,6 +152,47 @@ describe('a request with a side effect', () => {
     expect(others.every((effect) => effect.endsWith('false'))).toBe(true)
     expect(others).toHaveLength(ends.filter(({ reset, instant }) => reset === undefined && instant.observed === 0).length)
     for (const { reset, instant } of ends) if (reset === undefined && instant.observed > 0) expect(instant.decoded.outputEnd).toBe(run.output.length)
+  })
+
+  it('has a key of its own, and so has the next one, wherever its machine fails', async () => {
+    const keys = new Map<string, Set<string>>()
+    const server = quiet((request, response) => {
+      const url = request.url as string
+      keys.set(url, (keys.get(url) ?? new Set()).add(requestKey(request).split(' ').at(-1) as string))
+      response.end('x'.repeat(100) + `[${url}]`)
+    })
+    const { run, ends } = await everyInstant({ input: [get('/1'), get('/2') + get('/3')], server, options: { maxLiteralBytes: 50 }, isWhole: holds('[/3]') })
+    expectExact(ends, run.output)
+    expect(keys).toEqual(new Map([['/1', new Set(['0'])], ['/2', new Set(['1'])], ['/3', new Set(['2'])]]))
+  })
+
+  const upgrading = (header: string): string => `POST /order HTTP/1.1\r\nHost: shop\r\nUpgrade: foo\r\n${header}\r\n\r\n`
+  const onUpgrade = (handle: (socket: Duplex) => void, effects: string[]): Story['server'] => () => createServer((_, response) => {
+    response.sendDate = false
+    effects.push('request')
+    setImmediate(() => response.end('[done]'))
+  }).on('upgrade', (_, socket: Duplex) => {
+    effects.push('upgrade')
+    handle(socket.on('error', () => undefined))
+  })
+  const switching = (socket: Duplex): void => void setImmediate(() => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n[done]'))
+
+  it.each(['Connection: x-upgrade', 'Connection: upgrade-insecure, close', 'Connection: keep-alive upgrade', 'Connection: upgrade\t'])('never happens twice where it looks like one for another protocol: %j', async (header) => {
+    const effects: string[] = []
+    const { run, ends } = await everyInstant({ input: inParts(upgrading(header)), server: onUpgrade(switching, effects), isWhole: holds('[done]'), observe: () => effects.length })
+    expect(new Set(effects)).toEqual(new Set(['request']))
+    expectExact(ends, run.output)
+    expect(resets(ends)).toEqual(['not-repeatable'])
+    for (const { reset, instant } of ends) if (reset === undefined && instant.observed > 0) expect(instant.decoded.outputEnd).toBe(run.output.length)
+  })
+
+  it.each(['Connection: keep-alive, Upgrade', 'Connection:\tUPGRADE ,close', 'Connection: close\r\nConnection: upgrade', 'Proxy-Connection: x, upgrade'])('never happens twice where it asks for another protocol: %j', async (header) => {
+    const effects: string[] = []
+    const { run, ends } = await everyInstant({ input: inParts(upgrading(header)), server: onUpgrade(switching, effects), isWhole: holds('[done]'), observe: () => effects.length })
+    expect(new Set(effects)).toEqual(new Set(['upgrade']))
+    expectExact(ends, run.output)
+    expect(resets(ends)).toEqual(['not-repeatable'])
+    expect(ends.some(({ reset, instant }) => reset === undefined && instant.observed > 0)).toBe(false)
   })
 
   it('has the same key when it is run again because its server says that it may', async () => {

@@ -21,12 +21,15 @@ export interface Continuation {
   readonly bytes: number
 }
 
-/** The server is about to be given this request. */
-export function markRequest(request: IncomingMessage, connection: Connection): void {
+/** The server is about to be given this request. @param isUpgrade what comes after it is no longer HTTP */
+export function markRequest(request: IncomingMessage, connection: Connection, isUpgrade: boolean): void {
+  const { input } = connection
   const number = connection.handed++
   ;(request as Marked)[numberKey] = number
-  // The parser has found a request where there was none for us: whatever the reason, the two must not differ.
-  if (number >= connection.input.next) connection.giveUp('not-continuable')
+  if (number < input.next && (input.upgrade?.number === number) === isUpgrade) return
+  // The parser has found what was not there for us: whatever the reason, the two must not differ. It is known before the handler acts.
+  connection.giveUp('not-continuable')
+  connection.commit()
 }
 
 /**

@@ -116,19 +116,21 @@ function beginAgain(record: ConnectionRecord, restored: RestoredConnection, plan
   return connection
 }
 
-/** The first request was answered to the last byte. */
-function finishFirst({ input }: Connection): ResetReason | undefined {
+/** The first request was answered to the last byte: the server is not given it, and its number is nobody else's. */
+function finishFirst(connection: Connection): ResetReason | undefined {
+  const { input } = connection
   const [first] = input.requests
   if (first === undefined || first.end < 0) return 'not-continuable'
   first.answered = true
   input.shift()
+  connection.handed++
   return undefined
 }
 
 /** Whether giving the unfinished requests to a server again could do something twice. */
-function refusal({ input, id, nonce }: Connection, record: ConnectionRecord, { mayRepeat }: TakeOverOptions): ResetReason | undefined {
-  if (record.protocol !== 'http') return undefined
-  const refused = input.requests.some((request) => !mayRepeat(unfinished(request, input.slice(request.start, request.headEnd), keyOf(id, nonce, request.number))))
+function refusal({ input, id, nonce, preamble }: Connection, record: ConnectionRecord, { mayRepeat }: TakeOverOptions): ResetReason | undefined {
+  if (record.protocol === 'raw') return undefined
+  const refused = input.requests.some((request) => !mayRepeat(unfinished(request, preamble ?? input.slice(request.start, request.headEnd), keyOf(id, nonce, request.number))))
   return refused ? 'not-repeatable' : undefined
 }
 
