@@ -22,8 +22,11 @@ export const notFound = (what: string): RefusedRequest => new RefusedRequest(404
 
 export const pageReply = (page: Html, status = 200): Reply => ({ status, headers: { 'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-store' }, body: `<!doctype html>\n${page.text}` })
 
+/** Without a visit, or without a page: for whoever sent the request, not for one who reads. */
+export const textReply = (status: number, text: string, headers: Readonly<Record<string, string>> = {}): Reply => ({ status, headers: { ...headers, 'content-type': 'text/plain' }, body: `${text}\n` })
+
 /** After a form: the browser gets the page, and a reload sends nothing again. */
 export const seeOther = (path: string): Reply => ({ status: 303, headers: { location: path }, body: '' })
 
 /** The visit is not on this node: whoever forwards requests asks the others. */
-export const misdirected: Reply = { status: 421, headers: { 'content-type': 'text/plain' }, body: 'This visit is not here.\n' }
+export const misdirected = textReply(421, 'This visit is not here.')

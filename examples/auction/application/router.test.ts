@@ -70,6 +70,11 @@ describe('a visit', () => {
   })
 })
 
+it.each(['//', 'http://', '//:x/'])('a path that is no URL, %j, is refused, and begins no visit', async (path) => {
+  expect(await send('GET', path)).toMatchObject({ status: 400 })
+  expect(stored.size).toBe(0)
+})
+
 describe('a form', () => {
   it('logs in, with the right password only', async () => {
     const form = (await page('/login')).form('/login')

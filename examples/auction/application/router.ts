@@ -3,7 +3,7 @@ import type { Catalogue } from '../database/catalogue.js'
 import { actions, type FormContext } from './actions.js'
 import { keyIn } from './forms.js'
 import { errorPage, loginPage, type Frame } from './pages.js'
-import { misdirected, notFound, pageReply, RefusedRequest, seeOther, type Reply } from './reply.js'
+import { misdirected, notFound, pageReply, RefusedRequest, seeOther, textReply, type Reply } from './reply.js'
 import { style } from './style.js'
 import { findDone, type Visit } from './visit.js'
 import { views } from './views.js'
@@ -25,6 +25,7 @@ export interface SiteRequest {
 }
 
 export const cookieName = 'visit'
+const origin = 'http://auction'
 const visitId = /^[a-z0-9.-]{1,63}~[\w-]{16,40}$/
 
 export function visitIn(cookie: string): string | undefined {
@@ -41,7 +42,8 @@ export class Router {
 
   /** @throws what the database or the session store throws; the request may be sent again then */
   async answer(request: SiteRequest): Promise<Reply> {
-    const url = new URL(request.url, 'http://auction')
+    if (!URL.canParse(request.url, origin)) return textReply(400, 'This path is no URL.')
+    const url = new URL(request.url, origin)
     if (url.pathname === '/style.css') return { status: 200, headers: { 'content-type': 'text/css', 'cache-control': 'max-age=60' }, body: style }
     if (url.pathname === '/favicon.ico') return { status: 204, headers: {}, body: '' }
     const known = visitIn(request.cookie)

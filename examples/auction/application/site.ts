@@ -1,19 +1,22 @@
 /** The application as an HTTP server: reads requests whole, and answers after the commit, or, once fenced, not at all. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { readBody } from '../http.js'
-import type { Reply } from './reply.js'
+import { textReply, type Reply } from './reply.js'
 import type { Router } from './router.js'
 
 export interface SiteOptions {
   readonly router: Router
   readonly isFenced: () => boolean
-  /** A request failed on this side: the database is away, or this node has been fenced. It may be sent again. */
+  /** A request failed on this side. It may be sent again where the database is away, or this node has been fenced. */
   readonly onFailed: (error: unknown) => void
 }
 
 /** Connections that say nothing are kept for so long, in milliseconds: clients without retries count on them. */
 const idleMs = 600_000
-const unavailable: Reply = { status: 503, headers: { 'retry-after': '1', 'content-type': 'text/plain' }, body: 'This could not be finished now; send it again.\n' }
+const unavailable = textReply(503, 'This could not be finished now; send it again.', { 'retry-after': '1' })
+const broken = textReply(500, 'This cannot be finished; something is wrong here.')
+/** Mistakes of a program, which each node would make again: neither the database nor the session store throws such an error. */
+const mistakes = [TypeError, RangeError, ReferenceError, SyntaxError]
 
 export function createSite(options: SiteOptions): Server {
   const server = createServer({ keepAliveTimeout: idleMs, noDelay: true }, (request, response) => void serve(options, request, response))
@@ -28,7 +31,7 @@ async function serve({ router, isFenced, onFailed }: SiteOptions, request: Incom
     reply = await router.answer({ method: request.method ?? '', url: request.url ?? '/', cookie: request.headers.cookie ?? '', body: body.toString('utf8') })
   } catch (error) {
     onFailed(error)
-    reply = unavailable
+    reply = mistakes.some((mistake) => error instanceof mistake) ? broken : unavailable
   }
   // Another node serves these visits now: nothing that this one says may be believed, and whoever asked asks there.
   if (isFenced()) return void request.destroy()
