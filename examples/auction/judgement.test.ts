@@ -30,6 +30,7 @@ describe('the judgement', () => {
   it.each<[string, Partial<Evidence>, string]>([
     ['a story did not stay true', { users: { ...users, ok: false, trueStories: 1, findings: ['user-1: a bid is not there'] } }, '1 of 2 users\' stories did not stay true'],
     ['nobody recovered a node', { failures: [{ node: 'a', atMs: 100, observations: {} }] }, 'nobody recovered the visits of node a'],
+    ['no node failed between the two commits of a step', { failures: whole.failures.slice(0, 1) }, 'no node failed between the two commits of a step: none of its users began one in time; run it again'],
     ['nobody finished the step between its commits', { finished: [] }, 'nobody finished the bid that node b had committed to the database alone'],
   ])('is bad where %s', (_, part, fault) => {
     const judgement = judge({ ...whole, ...part })

@@ -47,7 +47,7 @@ export interface Judgement {
 }
 
 export function judge({ options, failures, finished, askedAgain, users }: Evidence): Judgement {
-  const faults = [...(users.ok ? [] : [`${users.users - users.trueStories} of ${users.users} users' stories did not stay true`]), ...failures.flatMap((failure) => faultsOf(failure, finished)), ...users.findings]
+  const faults = [...(users.ok ? [] : [`${users.users - users.trueStories} of ${users.users} users' stories did not stay true`]), ...failures.flatMap((failure) => faultsOf(failure, finished)), ...faultsOfExperiment(failures), ...users.findings]
   return {
     ok: faults.length === 0 && users.ok,
     faults,
@@ -67,9 +67,13 @@ export function judge({ options, failures, finished, askedAgain, users }: Eviden
 
 const since = (fromMs: number, atMs: number | undefined): number | null => (atMs === undefined ? null : Math.round((atMs - fromMs) * 10) / 10)
 
+/** The example is to show an interrupted step, so there must have been one. */
+function faultsOfExperiment(failures: readonly NodeFailure[]): string[] {
+  return failures.some(({ between }) => between) ? [] : ['no node failed between the two commits of a step: none of its users began one in time; run it again']
+}
+
 function faultsOf({ node, between, observations }: NodeFailure, finished: readonly FinishedStep[]): string[] {
   const faults = observations.recovered ? [] : [`nobody recovered the visits of node ${node}`]
-  // The example is to show this, so it must have been there.
   if (between && !finished.some(({ key }) => key === between.key)) faults.push(`nobody finished the ${between.kind} that node ${node} had committed to the database alone`)
   return faults
 }

@@ -9,7 +9,7 @@ import { summaryText } from './summary.js'
 const help = `
 Needs Debian's postgresql (apt-get install --no-install-recommends postgresql), and neither root nor RDMA.
 With --keep: open the printed address in a browser, and log in as user-1 with the password auction.
-Exit code 0 where every user's story stayed true, 1 where not.`
+Exit code 0 where every user's story stayed true and a step was interrupted and finished, 1 where not.`
 
 const program = new Command('auction')
   .description('an auction site of three application nodes over PostgreSQL; two nodes fail while users are at work')
