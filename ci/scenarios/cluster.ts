@@ -115,20 +115,14 @@ export interface NodeVariant {
   readonly watch?: DaemonConfigInput['watch']
   readonly recovery?: DaemonConfigInput['recovery']
   readonly serverDeadlineMs?: number
-  /** The daemon stops itself when it tells of this step of its recovery of that peer. */
-  readonly stopAt?: { readonly peer: string; readonly step: RecoveryStep }
+  /** The daemon sends itself this signal when it tells of this step of its recovery of that peer. */
+  readonly signalAt?: { readonly peer: string; readonly step: RecoveryStep; readonly signal: 'SIGSTOP' | 'SIGKILL' }
 }
 
 /** Boots a guest for each name, and starts a daemon and a server in each; every node watches all others. */
 export async function startCluster<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<{ [Index in keyof Names]: ClusterNode }> {
   return await startNodes(context, await bootGuests(context, names))
 }
-
-/** The machines that scenarios share which leave all nodes alive, or come last. */
-export const threeMachines = 'three nodes'
-
-/** The nodes a, b and c; of scenarios on the same machines the first one starts them. */
-export const startThree = (context: ScenarioContext) => context.shared(threeMachines, () => startCluster(context, ['a', 'b', 'c']))
 
 export async function bootGuests<const Names extends readonly string[]>(context: ScenarioContext, names: Names): Promise<ClusterGuests<Names>> {
   const guests = await context.boot(names, { memoryMiB: 768 })
@@ -150,7 +144,7 @@ export async function startNodes<const Names extends readonly string[]>(context:
 async function startNode(context: ScenarioContext, cluster: ClusterGuests, index: number, variant: NodeVariant = {}): Promise<ClusterNode> {
   const [name, guest] = [cluster.names[index] as string, cluster.guests[index] as Guest]
   await guest.check(['rm', '-f', regionOf(name)])
-  const daemon = await startDaemon(context, guest, clusterConfig(cluster, index, variant), variant.stopAt)
+  const daemon = await startDaemon(context, guest, clusterConfig(cluster, index, variant), variant.signalAt)
   return { name, guest, ...daemon, ...(await startServer(name, guest, variant.serverDeadlineMs)) }
 }
 
@@ -208,14 +202,14 @@ export async function makeKeys(context: ScenarioContext, names: readonly string[
   return keys
 }
 
-export async function startDaemon(context: ScenarioContext, guest: Guest, config: DaemonConfigInput, stopAt?: NodeVariant['stopAt']): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
+export async function startDaemon(context: ScenarioContext, guest: Guest, config: DaemonConfigInput, signalAt?: NodeVariant['signalAt']): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
   const folder = join(context.runPath, 'configs')
   mkdirSync(folder, { recursive: true })
   const configPath = join(folder, `${guest.name}.json`)
   writeFileSync(configPath, JSON.stringify(config))
-  const stopping = stopAt ? ['--import', fileURLToPath(new URL('../programs/stop-at-step.js', import.meta.url))] : []
-  const env = stopAt ? { STOP_AT_PEER: stopAt.peer, STOP_AT_STEP: stopAt.step } : {}
-  const daemon = await guest.spawn([...guestProgram('src/cli/main', ...stopping), 'daemon', '--config', configPath, '--json'], { env })
+  const signalling = signalAt ? ['--import', fileURLToPath(new URL('../programs/signal-at-step.js', import.meta.url))] : []
+  const env = signalAt ? { SIGNAL_AT_PEER: signalAt.peer, SIGNAL_AT_STEP: signalAt.step, SIGNAL: signalAt.signal } : {}
+  const daemon = await guest.spawn([...guestProgram('src/cli/main', ...signalling), 'daemon', '--config', configPath, '--json'], { env })
   const daemonLog = new EventLog(daemon)
   await daemonLog.until(`daemon of ${config.node}`, ({ event }) => event === 'listening')
   return { daemon, daemonLog }
@@ -229,8 +223,14 @@ export async function startServer(node: string, guest: Guest, deadlineMs: number
   return { server, serverLog }
 }
 
+/** Clients that keep ledgers. */
+export interface LoadClients {
+  readonly process: GuestProcess
+  readonly log: EventLog
+}
+
 /** Clients in one guest; their sessions are made at `home`. Resolves when all are made. */
-export async function startClients(at: ClusterNode, home: ClusterNode, others: readonly ClusterNode[], sessions: number, load: Partial<LoadArguments> = {}): Promise<{ process: GuestProcess; log: EventLog }> {
+export async function startClients(at: ClusterNode, home: ClusterNode, others: readonly ClusterNode[], sessions: number, load: Partial<LoadArguments> = {}): Promise<LoadClients> {
   const args: LoadArguments = {
     servers: [home, ...others].map(({ name, guest }) => ({ node: name, host: guest.ip, port: serverPort })),
     sessions, seed: 1, thinkMs: 1000, silenceMs: rigTimes.silenceMs, ...load,
@@ -241,9 +241,22 @@ export async function startClients(at: ClusterNode, home: ClusterNode, others: r
   return { process: process_, log }
 }
 
+/** Commits that the clients have had acknowledged so far. */
+export async function countAcknowledged({ process: clients, log }: LoadClients): Promise<number> {
+  const askedAtMs = performance.now()
+  clients.write('count\n')
+  const { acknowledged } = await log.until('count', ({ event, atMs }) => event === 'count' && atMs > askedAtMs)
+  return Number(acknowledged)
+}
+
+export type Judgement = Omit<LoadJudgement, 'event'>
+
+/** Nothing was lost, served by two, or made up: what no failure may cost. */
+export const isUnharmed = ({ lost, servedTwice, invented }: Pick<Judgement, 'lost' | 'servedTwice' | 'invented'>): boolean => lost === 0 && servedTwice === 0 && invented === 0
+
 /** Stops the clients and asks every server for every session. */
-export async function judge({ process: clients, log }: { process: GuestProcess; log: EventLog }): Promise<Omit<LoadJudgement, 'event'>> {
+export async function judge({ process: clients, log }: LoadClients): Promise<Judgement> {
   clients.write('stop\n')
   const { event: _event, atMs: _atMs, ...judgement } = await log.until('judgement', ({ event }) => event === 'judged')
-  return judgement as unknown as Omit<LoadJudgement, 'event'>
+  return judgement as unknown as Judgement
 }

@@ -1,6 +1,7 @@
 /** `kill -9` of a daemon: its servers serve on and nobody is fenced for it; started again, it lends the same region. */
 import type { Scenario } from '../scenario.js'
-import { bootGuests, countAcknowledged, isUnharmed, judge, restartDaemon, startClients, startNodes } from './cluster.js'
+import { countAcknowledged, endNodes, isUnharmed, judge, restartDaemon, startClients, startNodes } from './cluster.js'
+import { threeMachines, twoGuests } from './three-nodes.js'
 
 const sessions = 20
 /** Without a daemon for so long, so that a late recovery would show. In milliseconds. */
@@ -9,9 +10,10 @@ const goneMs = 5000
 export const daemonDies: Scenario = {
   name: 'daemon-dies',
   summary: 'kill -9 of a daemon: its servers serve on, nobody is fenced; it comes back to its region, and its servers are recovered when they fail',
+  machines: threeMachines,
   async run(context) {
     const { log } = context
-    const cluster = await bootGuests(context, ['a', 'b'])
+    const cluster = await twoGuests(context)
     const [a, b] = await startNodes(context, cluster)
     const clients = await startClients(b, a, [b], sessions)
     const killedAtMs = performance.now()
@@ -37,6 +39,7 @@ export const daemonDies: Scenario = {
     const recovered = await b.daemonLog.until('recovery', ({ event, outcome }) => event === 'recovered' && outcome === 'announced')
     await clients.log.until('recovery of all sessions', ({ event }) => event === 'all-recovered', 90_000)
     const judgement = await judge(clients)
+    await endNodes([{ ...a, ...again }, b])
     const ok = verdict.verdict === 'daemon-lost' && steps === 0 && !isFenced && incarnations[0] === incarnations[1] && judgement.recovered === sessions &&
       isUnharmed(judgement) && servedWhileGone > 0
     return {

@@ -6,7 +6,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Scenario } from '../scenario.js'
 import { spreadOf } from '../spread.js'
-import { bootGuests, rigTimes, startNodes } from './cluster.js'
+import { endNodes, rigTimes, startNodes } from './cluster.js'
+import { threeMachines, twoGuests } from './three-nodes.js'
 
 const deadlineMs = 1000
 /** An event-loop sensor beats in a fifth of its deadline: the last beat may have been so long before the stop. */
@@ -21,12 +22,14 @@ const latestMs = 10 * deadlineMs
 
 export const detect: Scenario = {
   name: 'detect',
+  machines: threeMachines,
   defaultTrials: 200,
   summary: 'time from SIGSTOP of a server to the verdict, --trials times; suspicions of a server that was not stopped',
   async run(context) {
     const { log, trials } = context
-    const cluster = await bootGuests(context, ['a', 'b'])
-    const [a, b] = await startNodes(context, cluster, { a: { serverDeadlineMs: deadlineMs }, b: { recovery: { enabled: false } } })
+    const cluster = await twoGuests(context)
+    // What flaps like this server would be told of less and less often.
+    const [a, b] = await startNodes(context, cluster, { a: { serverDeadlineMs: deadlineMs }, b: { recovery: { enabled: false }, watch: { flapping: { flips: 1000 } } } })
     const times: number[] = []
     const startedAtMs = performance.now()
     for (let i = 0; i < trials; i++) {
@@ -39,6 +42,7 @@ export const detect: Scenario = {
       await b.daemonLog.until('word that it beats', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind === 'alive' && atMs > verdict.atMs)
       if ((i + 1) % 20 === 0) log(`${i + 1} of ${trials}`)
     }
+    await endNodes([a, b])
     // One for each stop; what was said beside these was said of a server, or a machine, that was well.
     const suspicions = b.daemonLog.events.filter(({ event, peer, verdict, atMs }) => event === 'verdict' && peer === 'a' && verdict !== 'alive' && atMs > startedAtMs)
     const falseSuspicions = suspicions.length - trials

@@ -3,7 +3,8 @@
  * nothing recovered from nothing; woken again, everything reconnects and its sessions were never anybody else's.
  */
 import type { Scenario } from '../scenario.js'
-import { isUnharmed, judge, rigTimes, startClients, startCluster } from './cluster.js'
+import { isUnharmed, judge, rigTimes, startClients, type RigEvent } from './cluster.js'
+import { startThree, threeMachines } from './three-nodes.js'
 
 const sessions = 30
 /** Frozen on after the verdict, so that a late recovery would show. In milliseconds. */
@@ -12,31 +13,36 @@ const frozenOnMs = 3000
 export const freezeHost: Scenario = {
   name: 'freeze-host',
   summary: 'a whole machine frozen with its NIC: unreachable, reported, nothing recovered; thawed, all reconnects',
+  machines: threeMachines,
   async run(context) {
     const { log } = context
-    const [a, b] = await startCluster(context, ['a', 'b'])
-    const clients = await startClients(b, a, [b], sessions)
+    const [a, b, c] = await startThree(context)
+    const watchers = [b, c]
+    const clients = await startClients(b, a, watchers, sessions, { prefix: 'frozen-' })
     log(`${sessions} sessions are served by a`)
     const frozenAtMs = performance.now()
     await a.guest.freeze()
     log('a is frozen')
-    const verdict = await b.daemonLog.until('verdict', ({ event, peer }) => event === 'verdict' && peer === 'a')
-    log(`b: ${String(verdict.verdict)}: ${String(verdict.seen)}`)
+    const isVerdict = ({ event, peer, atMs }: RigEvent): boolean => event === 'verdict' && peer === 'a' && atMs > frozenAtMs
+    const verdicts = await Promise.all(watchers.map(({ daemonLog }) => daemonLog.until('verdict', isVerdict)))
+    for (const [i, { verdict, seen }] of verdicts.entries()) log(`${watchers[i]?.name}: ${String(verdict)}: ${String(seen)}`)
     await new Promise((resolve) => setTimeout(resolve, frozenOnMs))
-    const stepsWhileFrozen = b.daemonLog.events.filter(({ event }) => event === 'step' || event === 'recovered').length
+    const stepsWhileFrozen = watchers.flatMap(({ daemonLog }) => daemonLog.events.filter(({ event, atMs }) => (event === 'step' || event === 'recovered') && atMs > frozenAtMs)).length
     const thawedAtMs = performance.now()
     await a.guest.thaw()
     log('a is thawed')
-    const linked = await b.daemonLog.until('new link to a', ({ event, peer, atMs }) => event === 'watching' && peer === 'a' && atMs > thawedAtMs)
-    const alive = await b.daemonLog.until('a alive', ({ event, peer, verdict: kind, atMs }) => event === 'verdict' && peer === 'a' && kind === 'alive' && atMs > frozenAtMs)
-    log('b watches a again')
+    const back = await Promise.all(watchers.flatMap(({ daemonLog }) => [
+      daemonLog.until('new link to a', ({ event, peer, atMs }) => event === 'watching' && peer === 'a' && atMs > thawedAtMs),
+      daemonLog.until('a alive', (event) => isVerdict(event) && event['verdict'] === 'alive'),
+    ]))
+    log('the others watch a again')
     const judgement = await judge(clients)
     const fenced = a.serverLog.find(({ event }) => event === 'fenced') !== undefined
-    const ok = verdict.verdict === 'unreachable' && stepsWhileFrozen === 0 && !fenced && isUnharmed(judgement) && judgement.recovered === 0
+    const ok = verdicts.every(({ verdict }) => verdict === 'unreachable') && stepsWhileFrozen === 0 && !fenced && isUnharmed(judgement) && judgement.recovered === 0
     return {
-      ok, failure: 'freeze', ...judgement, verdict: verdict.verdict, seen: verdict.seen, stepsWhileFrozen, fenced,
-      unreachableAfterMs: rigTimes.unreachableAfterMs, detectMs: Math.round(verdict.atMs - frozenAtMs),
-      recoverMs: null, reconnectMs: Math.round(Math.max(linked.atMs, alive.atMs) - thawedAtMs),
+      ok, failure: 'freeze', ...judgement, verdicts: verdicts.map(({ verdict }) => verdict), seen: verdicts.map(({ seen }) => seen), stepsWhileFrozen, fenced,
+      unreachableAfterMs: rigTimes.unreachableAfterMs, detectMs: verdicts.map(({ atMs }) => Math.round(atMs - frozenAtMs)),
+      recoverMs: null, reconnectMs: Math.round(Math.max(...back.map(({ atMs }) => atMs)) - thawedAtMs),
     }
   },
 }

@@ -1,7 +1,8 @@
 /** Links are cut at the switch: first one between two nodes, then all of a third one. Nobody is fenced or recovered for it, and it heals. */
 import type { NodeVerdictKind } from '../../src/monitor/verdict.js'
 import type { Scenario } from '../scenario.js'
-import { isUnharmed, judge, rigTimes, startClients, startThree, threeMachines, type ClusterNode, type RigEvent } from './cluster.js'
+import { isUnharmed, judge, rigTimes, startClients, type ClusterNode, type RigEvent } from './cluster.js'
+import { startThree, threeMachines } from './three-nodes.js'
 
 const sessions = 30
 /** Cut for so long after it was seen, so that a late recovery would show. In milliseconds. */

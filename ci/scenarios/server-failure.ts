@@ -1,20 +1,19 @@
 /** A server process fails under load while its machine lives: killed, or stopped and woken again. */
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
-import { isUnharmed, judge, rigTimes, startClients, startThree, threeMachines, type ClusterNode, type RigEvent } from './cluster.js'
+import { isUnharmed, judge, rigTimes, startClients, startCluster, type ClusterNode, type RigEvent } from './cluster.js'
+import { endThree, startThree, threeMachines, type ThreeNodes } from './three-nodes.js'
 
 const sessions = 40
 
-async function fail(context: ScenarioContext, signal: 'SIGKILL' | 'SIGSTOP', verdicts: readonly string[]): Promise<ScenarioResult> {
-  const { log } = context
-  const [a, b, c] = await startThree(context)
+async function fail({ log }: ScenarioContext, [a, b, c]: ThreeNodes, signal: 'SIGKILL' | 'SIGSTOP', verdicts: readonly string[]): Promise<ScenarioResult> {
   const watchers = [b, c]
   const clients = await startClients(c, a, watchers, sessions, { prefix: `${signal}-` })
-  log(`${sessions} sessions are served by a`)
-  clients.process.write('fail a\n')
+  log(`${sessions} sessions are served by ${a.name}`)
+  clients.process.write(`fail ${a.name}\n`)
   const failedAtMs = performance.now()
   a.server.kill(signal)
-  log(`the server on a got ${signal}`)
-  const verdict = await firstOf(watchers, 'verdict', ({ event, peer, atMs }) => event === 'verdict' && peer === 'a' && atMs > failedAtMs)
+  log(`the server on ${a.name} got ${signal}`)
+  const verdict = await firstOf(watchers, 'verdict', ({ event, peer, atMs }) => event === 'verdict' && peer === a.name && atMs > failedAtMs)
   log(`${String(verdict.by)}: ${String(verdict.verdict)}: ${String(verdict.seen)}`)
   const recovered = await firstOf(watchers, 'recovery', ({ event, outcome }) => event === 'recovered' && outcome === 'announced')
   log(`recovered: ${String(recovered.adopted)} sessions adopted`)
@@ -22,7 +21,6 @@ async function fail(context: ScenarioContext, signal: 'SIGKILL' | 'SIGSTOP', ver
   const lastClientMs = performance.now() - failedAtMs
   const fenced = signal === 'SIGSTOP' ? await wake(a, log) : undefined
   const judgement = await judge(clients)
-  await Promise.all([a, b, c].map(({ guest }) => guest.close()))
   const announced = watchers.filter(({ daemonLog }) => daemonLog.find(({ event, outcome }) => event === 'recovered' && outcome === 'announced'))
   const ok = isUnharmed(judgement) && judgement.recovered === sessions &&
     verdicts.includes(String(verdict.verdict)) && announced.length === 1 && fenced !== false
@@ -36,7 +34,7 @@ async function fail(context: ScenarioContext, signal: 'SIGKILL' | 'SIGSTOP', ver
 /** The stopped server runs on, and must find itself fenced before it answers anybody. */
 async function wake(node: ClusterNode, log: (line: string) => void): Promise<boolean> {
   node.server.kill('SIGCONT')
-  log('the server on a was woken')
+  log(`the server on ${node.name} was woken`)
   const fenced = await node.serverLog.until('word that it is fenced', ({ event }) => event === 'fenced').then(() => true, () => false)
   log(fenced ? 'it found itself fenced' : 'it did NOT find itself fenced')
   return fenced
@@ -51,8 +49,17 @@ export const killServer: Scenario = {
   name: 'kill-server',
   summary: 'kill -9 of a server under load: its sessions are recovered over RDMA and served by another node',
   machines: threeMachines,
-  run: (context) => fail(context, 'SIGKILL', ['app-exited', 'app-stalled']),
+  async run(context) {
+    const result = await fail(context, await startThree(context), 'SIGKILL', ['app-exited', 'app-stalled'])
+    await endThree(context)
+    return result
+  },
 }
 
-/** SIGSTOP of a server under load. Its guests are gone at the end. */
-export const stoppedServer = (context: ScenarioContext): Promise<ScenarioResult> => fail(context, 'SIGSTOP', ['app-stalled'])
+/** SIGSTOP of a server under load, in guests that nobody else has the names of, and that are gone at the end. */
+export async function stoppedServer(context: ScenarioContext): Promise<ScenarioResult> {
+  const nodes = await startCluster(context, ['p', 'q', 'r'])
+  const result = await fail(context, nodes, 'SIGSTOP', ['app-stalled'])
+  await Promise.all(nodes.map(({ guest }) => guest.close()))
+  return result
+}
