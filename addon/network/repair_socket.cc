@@ -166,6 +166,9 @@ int RepairSocket::Reset(int fd, const char** call) {
   *call = error == 0 ? "SO_LINGER" : *call;
   const linger at_once = {.l_onoff = 1, .l_linger = 0};
   const int lingering = Set(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  // Now, and not when the last process closes it that was given it. One that cannot be disconnected is reset then.
+  const sockaddr nobody = {.sa_family = AF_UNSPEC, .sa_data = {}};
+  connect(fd, &nobody, sizeof nobody);
   return error != 0 ? error : lingering;
 }
 

@@ -17,7 +17,7 @@ class RepairSocket {
 
   // Lets a restored socket live: it asks its peer where it stands. Returns 0 or an errno.
   static int Activate(int fd, const char** call);
-  // Ends the connection by a reset, and closes the descriptor whatever happens. Returns 0 or an errno.
+  // Ends the connection by a reset, whoever else has it, and closes the descriptor whatever happens. Returns 0 or an errno.
   static int Reset(int fd, const char** call);
 
  private:

@@ -182,9 +182,9 @@ export class RecoveryRunner {
     } catch (error) {
       // Of those whose address has come, clients find this machine from now on. One that has been fenced speaks for nobody.
       if (isBackdoorsError(error, 'FENCED')) standing?.abandon()
-      else standing?.goOn({ onlyHere: true })
+      else await standing?.goOn({ onlyHere: true })
       throw error
     }
-    standing?.goOn()
+    await standing?.goOn()
   }
 }

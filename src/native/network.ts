@@ -121,7 +121,7 @@ export interface NetworkAddon extends AddonBase {
    * @returns the first failure, after the others were sent
    */
   resendSent(connections: readonly NativeTcpConnection[]): CallFailed | undefined
-  /** Ends a connection by a reset, and closes its descriptor, also where it throws. */
+  /** Ends a connection by a reset, whatever other descriptors there are of it, and closes this one, also where it throws. */
   resetConnection(descriptor: number): void
   /** Never of a descriptor that is closed already: its number may be somebody else's. */
   closeDescriptor(descriptor: number): void

@@ -3,16 +3,19 @@ import type { Logger } from 'pino'
 import type { BoxGeneration } from '../offered-sessions.js'
 import { closeDescriptors, DescriptorListener, mostDescriptors, type DescriptorChannel } from '../../servers/descriptor-channel.js'
 import { connectionsHello } from '../../servers/local-protocol.js'
-import type { Given } from './connections.js'
+import type { Given } from './giving.js'
 
 export class ConnectionsSocket {
   readonly #path: string
+  readonly #onGone: (server: BoxGeneration) => void
   readonly #log: Logger
   readonly #servers = new Map<DescriptorChannel, BoxGeneration>()
   #listener: DescriptorListener | undefined
 
-  constructor(path: string, log: Logger) {
+  /** @param onGone is told of each server whose channel has ended */
+  constructor(path: string, onGone: (server: BoxGeneration) => void, log: Logger) {
     this.#path = path
+    this.#onGone = onGone
     this.#log = log
   }
 
@@ -26,27 +29,30 @@ export class ConnectionsSocket {
           closeDescriptors(descriptors)
           this.#onHello(channel, message)
         },
-        onClose: () => void (opened && this.#servers.delete(opened)),
+        onClose: () => opened && this.#forget(opened),
       }
     }).unref()
   }
 
-  /** Gives connections to a server; their descriptors are closed here. @returns whether it is there to get them */
-  give(server: BoxGeneration, connections: readonly Given[]): boolean {
-    const channel = [...this.#servers].find(([, { box, generation }]) => box === server.box && generation === server.generation)?.[0]
-    if (channel === undefined) return false
+  isThere(server: BoxGeneration): boolean {
+    return this.#channelOf(server) !== undefined
+  }
+
+  /** Gives connections to a server, which gets copies of their descriptors. @returns those that are on their way to it */
+  give(server: BoxGeneration, connections: readonly Given[]): readonly Given[] {
+    const channel = this.#channelOf(server)
+    let given = 0
     try {
-      for (let from = 0; from < connections.length; from += mostDescriptors) {
-        const some = connections.slice(from, from + mostDescriptors)
+      while (channel !== undefined && given < connections.length) {
+        const some = connections.slice(given, given + mostDescriptors)
         const about = some.map(({ socket: _, ...rest }) => rest)
         channel.send(Buffer.from(JSON.stringify({ connections: about })), some.map(({ socket }) => socket.descriptor))
+        given += some.length
       }
     } catch (error) {
-      this.#log.warn({ server, err: error }, 'connections could not be given to this server')
-      return false
+      this.#log.warn({ server, given, of: connections.length, err: error }, 'not all connections could be given to this server')
     }
-    for (const { socket } of connections) socket.close()
-    return true
+    return connections.slice(0, given)
   }
 
   /** Idempotent. */
@@ -61,7 +67,17 @@ export class ConnectionsSocket {
     } catch (error) {
       this.#log.warn({ err: error }, 'a message on the socket for connections was refused')
       channel.close()
-      this.#servers.delete(channel)
+      this.#forget(channel)
     }
+  }
+
+  #channelOf({ box, generation }: BoxGeneration): DescriptorChannel | undefined {
+    return [...this.#servers].find(([, server]) => server.box === box && server.generation === generation)?.[0]
+  }
+
+  #forget(channel: DescriptorChannel): void {
+    const server = this.#servers.get(channel)
+    this.#servers.delete(channel)
+    if (server) this.#onGone(server)
   }
 }

@@ -5,7 +5,8 @@ import type { KernelImage } from '../../kernel/kernel-image.js'
 import type { RegionHeader } from '../../region/header.js'
 import { connectionName } from '../../recovery/tcp/connection.js'
 import { systemTime } from '../daemon-time.js'
-import { Connections, type ConnectionsOptions, type Given } from './connections.js'
+import { Connections, type ConnectionsOptions } from './connections.js'
+import type { Given } from './giving.js'
 import type { ConnectionsReport } from './report.js'
 
 /** An address that no machine has (RFC 5737). */
@@ -25,13 +26,16 @@ function connection(port: number, about: Partial<ExtractedConnection> = {}): Ext
   }
 }
 
-let dead: { connections: ExtractedConnection[]; skipped: SkippedConnection[]; panicked: boolean; moved: ExtractedConnection[][] }
+/** `moved`: clients' ports of those that have moved, look by look. */
+let dead: { connections: ExtractedConnection[]; skipped: SkippedConnection[]; panicked: boolean; moved: (readonly number[] | Error)[] }
 let calls: string[]
 let given: Given[]
 let underWay: boolean
 let report: Promise<ConnectionsReport>
 let isServed: (port: number) => boolean
-let takes: boolean
+/** How many of those that it is given at once a server gets. */
+let takes: number
+let isThere: boolean
 /** Of this machine: its addresses, and its connections. */
 let here: { addresses: string[]; living: string[] }
 
@@ -41,7 +45,8 @@ beforeEach(() => {
   given = []
   underWay = false
   isServed = (port) => port === 80
-  takes = true
+  takes = Infinity
+  isThere = true
   here = { addresses: [], living: [] }
 })
 
@@ -54,7 +59,11 @@ function make(options: Partial<ConnectionsOptions> = {}, refused: readonly numbe
     kernels: {
       readerOf: () => ({
         read: () => Promise.resolve({ ...dead, faults: [] }),
-        haveMoved: () => Promise.resolve(dead.moved.shift() ?? []),
+        haveMoved: async (_, extracted) => {
+          const moved = dead.moved.shift() ?? []
+          if (moved instanceof Error) throw moved
+          return extracted.filter(({ remote }) => moved.includes(remote.port))
+        },
         readAgain: (_, extracted) => Promise.resolve({ connections: extracted.map((each) => ({ ...each, read: each.read + 1 })), skipped: [], faults: [] }),
       }),
       hasPanicked: () => Promise.resolve(dead.panicked),
@@ -67,12 +76,14 @@ function make(options: Partial<ConnectionsOptions> = {}, refused: readonly numbe
       hintResend: (connections) => void calls.push(`hint ${connections.length}`),
       resendSent: (connections) => void calls.push(`resend ${connections.length}`),
     },
-    addresses, isFencedOutside: false,
+    addresses, isSilencedOutside: false,
     servers: {
       continuing: (port) => (isServed(port) ? server : undefined),
+      isThere: () => isThere,
       give: (_, connections) => {
-        if (takes) given.push(...connections)
-        return takes
+        const some = connections.slice(0, takes)
+        given.push(...some)
+        return some
       },
     },
     here: { isLocal: () => (address) => here.addresses.includes(address.join('.')), living: () => new Set(here.living) },
@@ -81,13 +92,20 @@ function make(options: Partial<ConnectionsOptions> = {}, refused: readonly numbe
   })
 }
 
+const second = { node: 'a', address: '192.0.2.51/24', interface: 'eth1', failback: true }
+const elsewhere = (port: number): ExtractedConnection => {
+  const at = { address: Uint8Array.of(192, 0, 2, 51), port: 80 }
+  const { remote } = connection(port)
+  return connection(port, { local: at, name: connectionName({ local: at, remote }) })
+}
+const answerAll = (connections: Connections): void => connections.onContinued(server, given.map(({ name }) => ({ name })))
+
 describe('the connections of a host that has panicked', () => {
   it('stand silent until their address is here, and are given to the server of their port', async () => {
     const connections = make()
     const standing = await connections.restore(link, addresses)
     expect(calls).toEqual([])
-    standing?.goOn()
-    await Promise.resolve()
+    await standing?.goOn()
     expect(calls).toEqual(['activate 100', 'activate 101', 'resend 2', 'hint 2'])
     await new Promise((resolve) => setImmediate(resolve))
     expect(given.map(({ name, life, port, read, written, unread, unacknowledged, socket }) => ({ name, life, port, read, written, unread, unacknowledged, descriptor: socket.descriptor }))).toEqual([
@@ -109,44 +127,129 @@ describe('the connections of a host that has panicked', () => {
     dead.connections.push(connection(1003, { local: { ...local, port: 81 } }))
     const connections = make({}, [1001])
     const standing = await connections.restore(link, addresses)
-    standing?.goOn()
+    await standing?.goOn()
     await new Promise((resolve) => setImmediate(resolve))
     connections.onContinued(server, [{ name: given[0]?.name ?? '' }])
     expect(await report).toMatchObject({ found: 4, continued: 1, reset: { 'not-established': 1, 'no-server': 1, 'port-in-use': 1 } })
   })
 
   it('are read again while they move', async () => {
-    dead.moved = [[dead.connections[1] as ExtractedConnection]]
+    dead.moved = [[1002]]
     const standing = await make().restore(link, addresses)
-    standing?.goOn()
+    await standing?.goOn()
     await new Promise((resolve) => setImmediate(resolve))
     expect(given.map(({ read }) => read)).toEqual([10, 11])
+  })
+
+  it.each([
+    ['are left to a kernel that goes on with them, however often they are read', [[1002], [1002], [1002]], []],
+    ['are looked at once more when their address is here, and left to a kernel that has gone on with them meanwhile', [[], [1002]], ['close 101']],
+  ])('%s', async (_, moved, closed) => {
+    dead.moved = moved
+    const connections = make()
+    const standing = await connections.restore(link, addresses)
+    await standing?.goOn()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(given.map(({ name }) => name)).toEqual(['192.0.2.50:80 192.0.2.9:1001'])
+    expect(calls).toEqual([...closed, 'activate 100', 'resend 1', 'hint 1'])
+    answerAll(connections)
+    expect(await report).toMatchObject({ found: 2, continued: 1, reset: { 'in-use': 1 } })
+  })
+
+  it('do not go on where nobody can look once more', async () => {
+    dead.moved = [[], new Error('the card is gone')]
+    await (await make().restore(link, addresses))?.goOn()
+    expect(await report).toMatchObject({ found: 2, continued: 0, reset: { unreadable: 2 } })
+    expect(calls.filter((call) => call.startsWith('close') || call.startsWith('activate'))).toEqual(['close 100', 'close 101'])
   })
 
   it('wait for sessions to come over first', async () => {
     underWay = true
     const connections = make()
     const standing = await connections.restore(link, addresses)
-    standing?.goOn()
+    await standing?.goOn()
     await new Promise((resolve) => setTimeout(resolve, 20))
     expect(given).toEqual([])
     underWay = false
     await expect.poll(() => given.length).toBe(2)
   })
 
-  it('are reset where the server has gone meanwhile', async () => {
-    const connections = make()
-    const standing = await connections.restore(link, addresses)
-    takes = false
-    standing?.goOn()
+  it('wait for a server that is on its way here', async () => {
+    isThere = false
+    await (await make().restore(link, addresses))?.goOn()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect([given, calls.filter((call) => call.startsWith('reset'))]).toEqual([[], []])
+    isThere = true
+    await expect.poll(() => given.length).toBe(2)
+  })
+
+  it('are reset where the server has gone meanwhile, and does not come back', async () => {
+    isThere = false
+    let nowUs = 0
+    const time = { ...systemTime, nowUs: () => nowUs, pause: async (ms: number) => void (nowUs += ms * 1000) }
+    await (await make({ time }).restore(link, addresses))?.goOn()
     expect(await report).toMatchObject({ continued: 0, reset: { 'no-server': 2 } })
     expect(calls.slice(4)).toEqual(['reset 100', 'reset 101'])
+    expect(nowUs).toBe(2_000_000)
+  })
+
+  it('are reset but for those that were given, where they could not all be', async () => {
+    takes = 1
+    const connections = make()
+    await (await connections.restore(link, addresses))?.goOn()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(calls.slice(4)).toEqual(['reset 101'])
+    answerAll(connections)
+    expect(await report).toMatchObject({ continued: 1, reset: { 'no-server': 1 } })
+    expect(calls.slice(4)).toEqual(['reset 101', 'close 100'])
+  })
+
+  it('are reset where their server ends before it has said what became of them', async () => {
+    const connections = make()
+    await (await connections.restore(link, addresses))?.goOn()
+    await new Promise((resolve) => setImmediate(resolve))
+    connections.onContinued(server, [{ name: given[0]?.name ?? '' }])
+    connections.onServerGone({ box: 1, generation: 6 })
+    expect(calls.slice(4)).toEqual(['close 100'])
+    connections.onServerGone(server)
+    expect(await report).toMatchObject({ continued: 1, reset: { 'no-server': 1 } })
+    expect(calls.slice(4)).toEqual(['close 100', 'reset 101'])
+  })
+
+  it('are held for a server that answers late, and no longer than the daemon', async () => {
+    let lateMs = 0
+    const late: (() => void)[] = []
+    const time = { ...systemTime, later: (ms: number, run: () => void) => ((lateMs = ms), late.push(run), () => undefined) }
+    const connections = make({ time })
+    await (await connections.restore(link, addresses))?.goOn()
+    await new Promise((resolve) => setImmediate(resolve))
+    for (const run of late) run()
+    expect([await report, lateMs]).toMatchObject([{ continued: 0, reset: { 'no-answer': 2 } }, 10_000])
+    expect(calls.slice(4)).toEqual([])
+    connections.onContinued(server, [{ name: given[0]?.name ?? '' }])
+    expect(calls.slice(4)).toEqual(['close 100'])
+    await connections.close()
+    expect(calls.slice(4)).toEqual(['close 100', 'close 101'])
+  })
+
+  it('to an address that another machine answers for end here, without a word', async () => {
+    dead.connections = [connection(1001), elsewhere(1002)]
+    const connections = make()
+    const standing = await connections.restore(link, [...addresses, second])
+    await standing?.goOn({ answered: [second] })
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(calls).toEqual(['close 101', 'activate 100', 'resend 1', 'hint 1'])
+    answerAll(connections)
+    expect(await report).toMatchObject({ found: 2, continued: 1, reset: { 'address-answered': 1 } })
+    // It is told once.
+    here = { addresses: ['192.0.2.50'], living: [] }
+    expect(await connections.restore(link, [...addresses, second])).toBeUndefined()
   })
 
   it('are answered for by nobody but the server that has them', async () => {
     const connections = make()
     const standing = await connections.restore(link, addresses)
-    standing?.goOn()
+    await standing?.goOn()
     await new Promise((resolve) => setImmediate(resolve))
     const names = given.map(({ name }) => name)
     connections.onContinued({ box: 2, generation: 7 }, names.map((name) => ({ name, reset: 'no-record' as const })))
@@ -156,18 +259,10 @@ describe('the connections of a host that has panicked', () => {
 })
 
 describe('a recovery that is run again', () => {
-  const second = { node: 'a', address: '192.0.2.51/24', interface: 'eth1', failback: true }
-  const elsewhere = (port: number): ExtractedConnection => {
-    const at = { address: Uint8Array.of(192, 0, 2, 51), port: 80 }
-    const { remote } = connection(port)
-    return connection(port, { local: at, name: connectionName({ local: at, remote }) })
-  }
-  const answerAll = (connections: Connections): void => connections.onContinued(server, given.map(({ name }) => ({ name })))
-
   it('leaves all that go on here as they are, and tells of them once', async () => {
     dead.skipped = [{ local, remote: { address: local.address, port: 1 }, name: 'half closed', reason: 'not-established', why: 'its client has ended it' }]
     const connections = make()
-    ;(await connections.restore(link, addresses))?.goOn()
+    await (await connections.restore(link, addresses))?.goOn()
     await new Promise((resolve) => setImmediate(resolve))
     answerAll(connections)
     expect(await report).toMatchObject({ found: 3, known: 0, continued: 2, reset: { 'not-established': 1 } })
@@ -180,7 +275,7 @@ describe('a recovery that is run again', () => {
 
   it('of another life of the host begins with nothing', async () => {
     const connections = make()
-    ;(await connections.restore(link, addresses))?.goOn()
+    await (await connections.restore(link, addresses))?.goOn()
     const standing = await connections.restore({ ...link, header: { ...link.header, incarnation: 0x20n } }, addresses)
     standing?.abandon()
     expect(calls.slice(-2)).toEqual(['close 102', 'close 103'])
@@ -192,7 +287,7 @@ describe('a recovery that is run again', () => {
   it('by a daemon that was started anew finds them among this machine\'s, and what is not there it leaves alone', async () => {
     here = { addresses: ['192.0.2.50'], living: ['192.0.2.50:80 192.0.2.9:1001'] }
     const standing = await make().restore(link, addresses)
-    standing?.goOn()
+    await standing?.goOn()
     expect(await report).toMatchObject({ found: 2, known: 1, continued: 0, reset: { 'address-taken': 1 } })
     expect(calls.filter((call) => call.startsWith('reset') || call.startsWith('close'))).toEqual([])
   })
@@ -203,14 +298,14 @@ describe('a recovery that is run again', () => {
     const standing = await connections.restore(link, [...addresses, second])
     // One of the two addresses could not be taken.
     here.addresses = ['192.0.2.50']
-    standing?.goOn({ onlyHere: true })
+    await standing?.goOn({ onlyHere: true })
     expect(calls.slice(0, 2)).toEqual(['close 101', 'activate 100'])
     await new Promise((resolve) => setImmediate(resolve))
     answerAll(connections)
     expect(await report).toMatchObject({ found: 1, known: 0, continued: 1, reset: {} })
     const again = await connections.restore(link, [...addresses, second])
     here.addresses.push('192.0.2.51')
-    again?.goOn()
+    await again?.goOn()
     await new Promise((resolve) => setImmediate(resolve))
     expect(given.map(({ name }) => name)).toEqual(['192.0.2.50:80 192.0.2.9:1001', '192.0.2.51:80 192.0.2.9:1002'])
     answerAll(connections)
@@ -219,7 +314,7 @@ describe('a recovery that is run again', () => {
   it('lets go of all where no address came, and tells of none', async () => {
     const connections = make()
     const standing = await connections.restore(link, addresses)
-    standing?.goOn({ onlyHere: true })
+    await standing?.goOn({ onlyHere: true })
     expect(calls).toEqual(['close 100', 'close 101'])
     expect(await connections.restore(link, addresses)).toBeDefined()
   })
@@ -229,7 +324,7 @@ describe('connections are left alone', () => {
   it('of a kernel that may run on', async () => {
     dead.panicked = false
     expect(await make().restore(link, addresses)).toBeUndefined()
-    expect(await make({ isFencedOutside: true }).restore(link, addresses)).toBeDefined()
+    expect(await make({ isSilencedOutside: true }).restore(link, addresses)).toBeDefined()
   })
 
   it('where the whole memory is not lent, or no address comes here', async () => {

@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino'
 import type { KernelImage } from '../../kernel/kernel-image.js'
-import { ConnectionReader, type Extraction, type WantedConnections } from '../../kernel/connections/index.js'
+import { ConnectionReader, type ExtractedConnection, type Extraction, type SkippedConnection, type WantedConnections } from '../../kernel/connections/index.js'
 import { readPanicState } from '../../kernel/views/panic-state.js'
 import { parseInterfaceAddress } from '../../recovery/addresses/interface-address.js'
 import type { NetworkAddon } from '../../native/network.js'
@@ -18,31 +18,13 @@ import type { DaemonTime } from '../daemon-time.js'
 import type { BoxGeneration } from '../offered-sessions.js'
 import type { PeerLink } from '../peers/peer-fabric.js'
 import { EarlierRuns } from './earlier-runs.js'
+import { Giving, type ContinuingServers } from './giving.js'
 import { Outcomes, type ConnectionsReport } from './report.js'
 
 /** A kernel whose counters still move is read again so often at most. */
 const mostReadings = 3
-/** Their sessions come over first: for so long at most, in milliseconds. */
-const sessionsPatienceMs = 2000
-const lookEveryMs = 2
 const rehearsals = 20
 const rehearsalEveryMs = 100
-/** A server that says nothing for so long is not waited for, in milliseconds. */
-const answerPatienceMs = 10_000
-
-/** A connection that a server of this machine is to go on with. */
-export interface Given {
-  readonly name: string
-  readonly life: string
-  readonly port: number
-  readonly read: number
-  readonly written: number
-  readonly unread: number
-  readonly unacknowledged: number
-  /** Whoever is given it takes the descriptor from it. */
-  readonly socket: RestoredSocket
-}
-
 /** What of a dead kernel is asked here; tests have their own. */
 export interface DeadKernels {
   readonly readerOf: (image: KernelImage) => Pick<ConnectionReader, 'read' | 'readAgain' | 'haveMoved'>
@@ -61,14 +43,9 @@ export interface ConnectionsOptions {
   readonly addresses: readonly AddressConfig[]
   readonly kernels?: DeadKernels
   readonly network: Pick<NetworkAddon, 'restoreConnections' | 'activateConnections' | 'resetConnection' | 'closeDescriptor' | 'hintResend' | 'resendSent'>
-  /** Is a machine that may run on fenced from outside, and its recovery given up where that fails? */
-  readonly isFencedOutside: boolean
-  readonly servers: {
-    /** The server that continues connections to this local port. */
-    continuing(port: number): BoxGeneration | undefined
-    /** Passes their descriptors, and closes them here. @returns whether the server is there to get them */
-    give(server: BoxGeneration, connections: readonly Given[]): boolean
-  }
+  /** Is a machine that may run on silenced by fencing from outside, and its recovery given up where that fails? */
+  readonly isSilencedOutside: boolean
+  readonly servers: ContinuingServers
   /** Are sessions still on their way to servers? Whoever goes on with a connection needs its own, and the application's. */
   readonly areSessionsUnderWay: () => boolean
   readonly onReport: (report: ConnectionsReport) => void
@@ -78,13 +55,20 @@ export interface ConnectionsOptions {
   readonly log: Logger
 }
 
+export interface WhichGoOn {
+  /** Only some of the addresses have come: the other connections are let go of, as by `abandon`. */
+  readonly onlyHere?: boolean
+  /** Somebody else speaks for these addresses: their connections end here. */
+  readonly answered?: readonly AddressConfig[]
+}
+
 /** Connections that stand on this machine, silent until they go on. */
 export interface Standing {
   /**
-   * To be called when their addresses are here. Returns at once; the report comes when their servers have answered.
-   * @param onlyHere only some of the addresses have come: the other connections are let go of, as by `abandon`
+   * To be called when their addresses are here. The report comes when their servers have answered.
+   * @returns when they live, and the dead kernel's memory is needed no more. Never rejects
    */
-  goOn(which?: { readonly onlyHere: boolean }): void
+  goOn(which?: WhichGoOn): Promise<void>
   /** Lets go of them without a word to their clients: the recovery will be run again. */
   abandon(): void
 }
@@ -93,13 +77,14 @@ export class Connections {
   readonly #options: ConnectionsOptions
   readonly #kernels: DeadKernels
   readonly #readers = new WeakMap<KernelImage['types'], ReturnType<DeadKernels['readerOf']>>()
-  readonly #answers = new Map<string, { readonly server: BoxGeneration; readonly resolve: (reset: ResetReason | undefined) => void }>()
+  readonly #giving: Giving
   readonly #running = new Set<Promise<void>>()
   readonly #earlier = new EarlierRuns()
 
   constructor(options: ConnectionsOptions) {
     this.#options = options
     this.#kernels = options.kernels ?? deadKernels
+    this.#giving = new Giving(options)
   }
 
   /**
@@ -129,7 +114,7 @@ export class Connections {
     try {
       const image = kernel()
       if (!(await this.#isStill(image))) {
-        log.warn({ peer: node }, 'its connections are not continued: its kernel has not panicked and may run on, and no fencing from outside is required')
+        log.warn({ peer: node }, 'its connections are not continued: its kernel has not panicked and may run on, and no fencing from outside silences it')
         return undefined
       }
       return await this.#restore(node, incarnation.toString(16), image, addresses)
@@ -141,16 +126,18 @@ export class Connections {
 
   /** A server's answer. */
   onContinued(server: BoxGeneration, outcomes: readonly ConnectionOutcome[]): void {
-    for (const { name, reset } of outcomes) {
-      const given = this.#answers.get(name)
-      if (given?.server.box !== server.box || given.server.generation !== server.generation) continue
-      this.#answers.delete(name)
-      given.resolve(reset)
-    }
+    this.#giving.onContinued(server, outcomes)
   }
 
-  async settled(): Promise<void> {
+  /** A server that gets connections is not there any more. */
+  onServerGone(server: BoxGeneration): void {
+    this.#giving.onGone(server)
+  }
+
+  /** Resolves when all that goes on has been told of; no descriptor is held here then. */
+  async close(): Promise<void> {
     await Promise.all(this.#running)
+    this.#giving.close()
   }
 
   #readerOf(image: KernelImage): ReturnType<DeadKernels['readerOf']> {
@@ -163,7 +150,7 @@ export class Connections {
 
   /** A kernel that runs on would go on with its connections, too: two would speak for one. */
   async #isStill(image: KernelImage): Promise<boolean> {
-    return this.#options.isFencedOutside || (await this.#kernels.hasPanicked(image))
+    return this.#options.isSilencedOutside || (await this.#kernels.hasPanicked(image))
   }
 
   async #restore(peer: string, life: string, image: KernelImage, addresses: readonly AddressConfig[]): Promise<Standing | undefined> {
@@ -183,18 +170,24 @@ export class Connections {
     this.#refuse(peer, outcomes, refused.map(withName))
     marks.push(time.nowUs())
     return {
-      goOn: ({ onlyHere } = { onlyHere: false }) => {
-        const going = onlyHere ? this.#letElsewhereGo(restored, here.isLocal()) : restored
+      goOn: ({ onlyHere = false, answered = [] } = {}) => {
+        const [ended, others] = split(restored, isAmong(answered))
+        abandonConnections(ended)
+        this.#refuse(peer, outcomes, ended.map((each) => ({ name: nameOf(each), reason: 'address-answered', why: 'another machine answers for its address' })))
+        const [going, left] = onlyHere ? split(others, isHere(here.isLocal())) : [others, []]
+        abandonConnections(left)
         // It is done again in full: there is nothing to tell of yet.
-        if (onlyHere && going.length === 0) return
-        const left = new Set(restored.filter((each) => !going.includes(each)).map(nameOf))
-        this.#earlier.add(peer, life, [...connections, ...skipped].map(({ name }) => name).filter((name) => !left.has(name)))
+        if (onlyHere && going.length + ended.length === 0) return Promise.resolve()
+        const again = new Set(left.map(nameOf))
+        this.#earlier.add(peer, life, [...connections, ...skipped].map(({ name }) => name).filter((name) => !again.has(name)))
         marks.push(time.nowUs())
-        this.#run(peer, this.#goOn(peer, life, going, outcomes).then(() => {
+        const activated = this.#activate(peer, image, going, served, outcomes)
+        this.#run(peer, activated.then((live) => this.#giving.give(life, live, outcomes)).then(() => {
           marks.push(time.nowUs())
           const [read, restore, address, answer] = marks.slice(1).map((mark, i) => (mark - (marks[i] as number)) / 1000) as [number, number, number, number]
           this.#options.onReport({ peer, found: known + outcomes.total, known, ...outcomes.counts, ms: { read, restore, address, answer } })
         }))
+        return activated.then(() => undefined, () => undefined)
       },
       abandon: () => abandonConnections(restored),
     }
@@ -207,18 +200,11 @@ export class Connections {
   #withoutKnown(peer: string, life: string, { connections, skipped }: Extraction, isLocal: (address: Uint8Array) => boolean): Pick<Extraction, 'connections' | 'skipped'> {
     const told = this.#earlier.of(peer, life)
     const unknown = connections.filter(({ name }) => !told.has(name))
-    const isHere = ({ local }: Pick<TcpConnection, 'local'>): boolean => isLocal(unmapped(local).address)
-    const living = unknown.some(isHere) ? (this.#options.here ?? thisMachine).living() : new Set<string>()
-    const isLiving = (connection: TcpConnection): boolean => isHere(connection) && living.has(livingName(connection))
+    const hasCome = ({ local }: Pick<TcpConnection, 'local'>): boolean => isLocal(unmapped(local).address)
+    const living = unknown.some(hasCome) ? (this.#options.here ?? thisMachine).living() : new Set<string>()
+    const isLiving = (connection: TcpConnection): boolean => hasCome(connection) && living.has(livingName(connection))
     this.#earlier.add(peer, life, unknown.filter(isLiving).map(({ name }) => name))
     return { connections: unknown.filter((connection) => !isLiving(connection)), skipped: skipped.filter(({ name }) => !told.has(name)) }
-  }
-
-  /** @returns those whose address has come */
-  #letElsewhereGo(restored: readonly RestoredSocket[], isLocal: (address: Uint8Array) => boolean): readonly RestoredSocket[] {
-    const isHere = ({ connection }: RestoredSocket): boolean => isLocal(unmapped(connection.local).address)
-    abandonConnections(restored.filter((each) => !isHere(each)))
-    return restored.filter(isHere)
   }
 
   #run(peer: string, work: Promise<void>): void {
@@ -234,74 +220,51 @@ export class Connections {
     }
   }
 
-  /** The panic is told before the other processors have stopped: what moved while it was read is read again. */
+  /** The panic is told before the other processors have stopped: what moved while it was read is read again, and what moves on is left. */
   async #read(image: KernelImage, addresses: readonly AddressConfig[]): Promise<Extraction> {
     const reader = this.#readerOf(image)
     const found = await reader.read(image, wantedOf(addresses))
     let { connections, skipped } = found
-    for (let readings = 1; readings < mostReadings; readings++) {
-      const moved = new Set(await reader.haveMoved(image, connections))
-      if (moved.size === 0) break
-      const again = await reader.readAgain(image, [...moved])
-      connections = [...connections.filter((connection) => !moved.has(connection)), ...again.connections]
+    for (let readings = 1; readings <= mostReadings; readings++) {
+      const moved = await reader.haveMoved(image, connections)
+      if (moved.length === 0) break
+      const again = readings < mostReadings ? await reader.readAgain(image, moved) : { connections: [], skipped: moved.map(stillMoving) }
+      connections = [...connections.filter((connection) => !moved.includes(connection)), ...again.connections]
       skipped = [...skipped, ...again.skipped]
     }
     return { connections, skipped, faults: found.faults }
   }
 
-  async #goOn(peer: string, life: string, restored: readonly RestoredSocket[], outcomes: Outcomes): Promise<void> {
-    const { network, time, areSessionsUnderWay } = this.#options
-    const { activated, refused } = activateConnections(network, restored)
+  /** Lets those live that are still as the dead kernel had them. */
+  async #activate(peer: string, image: KernelImage, going: readonly RestoredSocket[], extracted: readonly ExtractedConnection[], outcomes: Outcomes): Promise<readonly RestoredSocket[]> {
+    const { network, log } = this.#options
+    const { activated, refused } = activateConnections(network, await this.#letMovedGo(peer, image, going, extracted, outcomes))
     this.#refuse(peer, outcomes, refused.map(withName))
     // What was on its way when the machine failed is lost, in both directions: nobody has to wait for a time-out.
-    for (const failed of [resendSent(network, activated), hintResend(network, activated)]) if (failed) this.#options.log.warn({ peer, err: failed }, 'what was lost on its way is sent again later')
-    const untilUs = time.nowUs() + sessionsPatienceMs * 1000
-    while (areSessionsUnderWay() && time.nowUs() < untilUs) await time.pause(lookEveryMs)
-    await Promise.all([...groupBy(activated, ({ connection }) => connection.local.port)].flatMap(([port, group]) => this.#give(port, life, group, outcomes)))
+    for (const failed of [resendSent(network, activated), hintResend(network, activated)]) if (failed) log.warn({ peer, err: failed }, 'what was lost on its way is sent again later')
+    return activated
   }
 
-  #give(port: number, life: string, group: readonly RestoredSocket[], outcomes: Outcomes): Promise<void>[] {
-    const server = this.#options.servers.continuing(port)
-    if (server === undefined) {
-      for (const each of group) this.#resetHere(each, outcomes)
-      return []
-    }
-    const given = group.map((socket): Given => {
-      const { connection: { local, remote, read, written, unread, unacknowledged } } = socket
-      return { name: connectionName({ local, remote }), life, port, socket, read, written, unread: unread.length, unacknowledged: unacknowledged.length }
-    })
-    const answers = given.map(({ name }) => this.#answer(server, name, outcomes))
-    if (!this.#options.servers.give(server, given)) {
-      for (const { socket, name } of given) {
-        this.#resetHere(socket, undefined)
-        this.onContinued(server, [{ name, reset: 'no-server' }])
-      }
-    }
-    return answers
-  }
-
-  #answer(server: BoxGeneration, name: string, outcomes: Outcomes): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.#options.time.later(answerPatienceMs, () => this.onContinued(server, [{ name, reset: 'no-answer' }]))
-      this.#answers.set(name, {
-        server,
-        resolve: (reset) => {
-          cancel()
-          outcomes.add(reset)
-          resolve()
-        },
-      })
-    })
-  }
-
-  /** Nobody will go on with it: its client is told so. */
-  #resetHere(connection: RestoredSocket, outcomes: Outcomes | undefined): void {
-    outcomes?.add('no-server')
+  /**
+   * The last look before they live: a kernel that has gone on with a connection meanwhile speaks for it, and nobody else may. Of what cannot
+   * be read any more, nobody knows.
+   * @returns those that have not moved
+   */
+  async #letMovedGo(peer: string, image: KernelImage, going: readonly RestoredSocket[], extracted: readonly ExtractedConnection[], outcomes: Outcomes): Promise<readonly RestoredSocket[]> {
+    const names = new Set(going.map(nameOf))
+    const asked = extracted.filter(({ name }) => names.has(name))
+    if (asked.length === 0) return []
+    let refusals: readonly SkippedConnection[]
     try {
-      connection.reset()
+      refusals = (await this.#readerOf(image).haveMoved(image, asked)).map(stillMoving)
     } catch (error) {
-      this.#options.log.warn({ connection: connectionName(connection.connection), err: error }, 'a connection could not be reset')
+      refusals = asked.map((connection) => ({ ...connection, reason: 'unreadable', why: `it could not be read once more: ${String(error)}` }))
     }
+    this.#refuse(peer, outcomes, refusals)
+    const moved = new Set(refusals.map(({ name }) => name))
+    const [left, still] = split(going, (each) => moved.has(nameOf(each)))
+    abandonConnections(left)
+    return still
   }
 }
 
@@ -311,12 +274,17 @@ const nameOf = ({ connection }: RestoredSocket): string => connectionName(connec
 
 const withName = ({ connection, reason, error }: RefusedConnection): { name: string; reason: ResetReason; why: string } => ({ name: connectionName(connection), reason, why: error.message })
 
-function groupBy<T>(values: readonly T[], keyOf: (value: T) => number): Map<number, T[]> {
-  const groups = new Map<number, T[]>()
-  for (const value of values) {
-    const group = groups.get(keyOf(value))
-    if (group) group.push(value)
-    else groups.set(keyOf(value), [value])
-  }
-  return groups
+const stillMoving = ({ local, remote, name }: ExtractedConnection): SkippedConnection => ({ local, remote, name, reason: 'in-use', why: 'the kernel still goes on with it' })
+
+const isHere = (isLocal: (address: Uint8Array) => boolean) => ({ connection }: RestoredSocket): boolean => isLocal(unmapped(connection.local).address)
+
+function isAmong(addresses: readonly AddressConfig[]): (socket: RestoredSocket) => boolean {
+  const among = new Set(wantedOf(addresses).addresses.map((address) => address.join()))
+  return isHere((address) => among.has(address.join()))
+}
+
+/** @returns those of which it holds, and the others */
+function split<T>(values: readonly T[], holds: (value: T) => boolean): [T[], T[]] {
+  const held = new Set(values.filter(holds))
+  return [[...held], values.filter((value) => !held.has(value))]
 }

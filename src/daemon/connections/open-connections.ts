@@ -30,11 +30,11 @@ export interface OpenConnectionsOptions {
 export function openConnections({ config, handover, continuing, onReport, log }: OpenConnectionsOptions): ContinuedConnections | undefined {
   const { addresses, connections: { enabled }, fence } = config.recovery
   if (!enabled || addresses.every(({ node }) => node === config.node)) return undefined
-  const socket = new ConnectionsSocket(connectionsSocketPathOf(config.region.path), log)
-  const connections = new Connections({
+  const socket = new ConnectionsSocket(connectionsSocketPathOf(config.region.path), (server) => connections.onServerGone(server), log)
+  const connections: Connections = new Connections({
     addresses, network: networkAddon(),
-    isFencedOutside: fence?.required === true,
-    servers: { continuing, give: (server, given) => socket.give(server, given) },
+    isSilencedOutside: fence?.silences === true,
+    servers: { continuing, isThere: (server) => socket.isThere(server), give: (server, given) => socket.give(server, given) },
     areSessionsUnderWay: () => handover.isHandingOver,
     onReport, time: systemTime, log,
   })
@@ -42,7 +42,7 @@ export function openConnections({ config, handover, continuing, onReport, log }:
     connections,
     listen: () => socket.listen(),
     close: async () => {
-      await connections.settled()
+      await connections.close()
       socket.close()
     },
   }

@@ -20,9 +20,9 @@ function errorOf(run: () => unknown): BackdoorsError {
 describe('external fencing', () => {
   it('is required, and has 30 s, where nothing else is said', () => {
     expect(parseConfig(withFence({ agent: 'fence_xvm' })).recovery.fence).toEqual({
-      agent: 'fence_xvm', action: 'off', options: {}, nodes: {}, plugs: {}, plugOption: 'plug', required: true, timeoutMs: 30_000,
+      agent: 'fence_xvm', action: 'off', options: {}, nodes: {}, plugs: {}, plugOption: 'plug', required: true, silences: false, timeoutMs: 30_000,
     })
-    expect(parseConfig(withFence({ command: ['/bin/true'] })).recovery.fence).toEqual({ command: ['/bin/true'], required: true, timeoutMs: 30_000 })
+    expect(parseConfig(withFence({ command: ['/bin/true'] })).recovery.fence).toEqual({ command: ['/bin/true'], required: true, silences: false, timeoutMs: 30_000 })
   })
 
   it('may be left out', () => {
@@ -50,6 +50,7 @@ describe('external fencing', () => {
     ['a plug of two lines', { agent: 'fence_xvm', plugs: { b: '1\naction=on' } }, 'recovery.fence.plugs.b'],
     ['a plug of somebody else', { agent: 'fence_xvm', plugs: { c: '1' } }, 'recovery.fence.plugs.c'],
     ['options of somebody else', { agent: 'fence_xvm', nodes: { c: {} } }, 'recovery.fence.nodes.c'],
+    ['one that is said to silence, and need not succeed', { command: ['/bin/true'], silences: true, required: false }, 'recovery.fence.silences'],
     ['no time at all', { agent: 'fence_xvm', timeoutMs: 0 }, 'recovery.fence.timeoutMs'],
   ])('is refused: %s', (_, fence, field) => {
     const error = errorOf(() => parseConfig(withFence(fence)))

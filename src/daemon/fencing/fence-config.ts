@@ -5,9 +5,18 @@ import { z } from 'zod'
 export const command = z.array(z.string().min(1)).min(1).describe('A program and its arguments; no shell is involved.')
 export const timeoutMs = z.number().positive().max(3_600_000)
 
-const common = { required: z.boolean().default(true), timeoutMs: timeoutMs.default(30_000) }
+const common = {
+  required: z.boolean().default(true),
+  /** Once it has succeeded, nothing that the node's kernel sends reaches a client: it stops the machine, or cuts it off their network. */
+  silences: z.boolean().default(false),
+  timeoutMs: timeoutMs.default(30_000),
+}
 
-const commandFence = z.strictObject({ command, ...common })
+/** A kernel that may run on must not go on with connections that this machine goes on with. */
+const isRequiredIfItSilences = ({ required, silences }: { readonly required: boolean; readonly silences: boolean }): boolean => required || !silences
+const butIsNot = { path: ['silences'], error: 'needs required: true, or nobody knows whether the node is silent' }
+
+const commandFence = z.strictObject({ command, ...common }).refine(isRequiredIfItSilences, butIsNot)
 
 /** Set by the daemon itself, for each call. */
 const ownOptions = ['action', 'option', 'nodename', 'plug', 'port', 'agent']
@@ -34,7 +43,7 @@ const agentFence = z.strictObject({
   /** The option that takes it; some older agents know only `port`. */
   plugOption: z.enum(['plug', 'port']).default('plug'),
   ...common,
-})
+}).refine(isRequiredIfItSilences, butIsNot)
 
 export type CommandFence = z.output<typeof commandFence>
 export type AgentFence = z.output<typeof agentFence>

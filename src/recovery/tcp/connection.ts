@@ -64,7 +64,8 @@ export interface TcpConnection {
  *
  * Found in the dead kernel: `not-established` (it was being opened, or either end had closed it), `in-use` (the panic caught the socket
  * half changed), `garbage` (its memory contradicts itself), `unreadable`.
- * Met on this machine: `address-taken`, `port-in-use`, `not-permitted`, `not-restored` (the kernel refused it for another reason).
+ * Met on this machine, or in its network: `address-taken`, `port-in-use`, `not-permitted`, `not-restored` (the kernel refused it for another reason),
+ * `address-answered` (another machine speaks for its address).
  * Said by the server: `no-server` (none continues its port), `no-record` (its state was never committed), `input-missing` (bytes were read
  * and not committed), `output-unknown` (bytes were sent that were not committed), `not-repeatable` (a request was begun that must not run
  * twice), `output-differs` (it was made anew, and was not the same), `too-large` (more was under way than is kept), `not-continuable`
@@ -75,6 +76,7 @@ export const resetReasons = [
   'not-established', 'in-use', 'garbage', 'unreadable',
   'address-taken', 'port-in-use', 'not-permitted', 'not-restored',
   'no-server', 'no-record', 'input-missing', 'output-unknown', 'not-repeatable', 'output-differs', 'too-large', 'not-continuable', 'no-answer', 'replay-silent',
+  'address-answered',
 ] as const
 export type ResetReason = (typeof resetReasons)[number]
 

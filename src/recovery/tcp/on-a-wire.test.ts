@@ -93,6 +93,28 @@ describe.skipIf(!canMakeNamespaces)('a connection whose server\'s machine has di
     await healthy.ask({ do: 'echo' })
     expect(await client.ask({ do: 'each' })).toBe(1000)
     expect(machines.resets).toEqual([])
+    const { restoreMs, activateMs } = await healthy.ask<{ restoreMs: number; activateMs: number }>({ do: 'took' })
+    process.stdout.write(`1,000 connections: restored in ${restoreMs.toFixed(1)} ms, activated in ${activateMs.toFixed(1)} ms\n`)
+  })
+
+  it('ends by itself where its client has vanished, and the others go on', async () => {
+    machines = await ThreeMachines.make()
+    const { client, healthy } = machines
+    await machines.connect(virtual.four, 3)
+    await machines.cut()
+    const states = await machines.die()
+    // Without a word: its own kernel knows nothing of it any more.
+    await client.ask({ do: 'vanish', index: 1 })
+    expect(await machines.takeOver(states, virtual.four)).toEqual({ restored: 3, refused: [] })
+    await healthy.ask({ do: 'echo' })
+    await machines.untilAsked('the connection has ended', async () => Object.keys(await healthy.ask({ do: 'ended' })).length > 0)
+    expect(Object.values(await healthy.ask<Record<number, string>>({ do: 'ended' }))).toEqual(['ECONNRESET'])
+    for (const index of [0, 2]) {
+      const bytes = some(100)
+      await client.ask({ do: 'send', index, bytes })
+      expect(await client.ask({ do: 'receive', index, length: 100 })).toBe(bytes)
+    }
+    expect(machines.resets).toEqual([])
   })
 
   it('does not keep a server from listening on its port', async () => {
@@ -116,15 +138,17 @@ describe.skipIf(!canMakeNamespaces)('a connection whose server\'s machine has di
     expect(machines.resets).toEqual([])
   })
 
-  it('is reset where its server cannot go on with it, and the client is told', async () => {
+  it.each([['and the client is told', false], ['and the client is told, whoever else has the socket', true]])('is reset where its server cannot go on with it, %s', async (_, isLent) => {
     machines = await ThreeMachines.make()
     const { client, healthy } = machines
     await machines.connect(virtual.four, 2)
     await machines.cut()
     await healthy.ask({ do: 'restore', connections: await machines.die() })
     await healthy.ask({ do: 'take', address: `${virtual.four}/24` })
+    if (isLent) await healthy.ask({ do: 'lend' })
     await healthy.ask({ do: 'reset' })
     for (const index of [0, 1]) await expect(client.ask({ do: 'receive', index, length: 1 })).rejects.toThrow('Connection reset by peer')
+    await healthy.ask({ do: 'endLending' })
   })
 
   it('is refused with a reason where it cannot be restored, and the others are restored', async () => {

@@ -2,6 +2,8 @@
  * The machine that goes on with a dead one's connections, as a process that a test puts into a network namespace: one JSON command a
  * line, one answer a line.
  */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { createServer, Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { BackdoorsError } from '../../../errors.js'
@@ -14,7 +16,11 @@ import { connectionOf, type WrittenConnection } from './written-connection.js'
 const network = networkAddon()
 let restored: readonly RestoredSocket[] = []
 let sockets: Socket[] = []
+/** Of the last restoration: how long it took, and making its sockets live, in milliseconds. */
+let took = { restoreMs: 0, activateMs: 0 }
+const ended: Record<number, string> = {}
 const received: Buffer[] = []
+const holders: ChildProcess[] = []
 
 function take(text: string): void {
   const address: VirtualAddress = { node: 'a', interface: 'eth0', failback: true, address: parseInterfaceAddress(text) as InterfaceAddress }
@@ -40,17 +46,22 @@ type Written = Readonly<Record<string, unknown>> & { readonly index: number }
 
 const verbs: Readonly<Record<string, (command: Written) => unknown>> = {
   restore: ({ connections }) => {
-    const all = restoreConnections({ network, connections: (connections as WrittenConnection[]).map(connectionOf) })
+    const wanted = (connections as WrittenConnection[]).map(connectionOf)
+    const startedMs = performance.now()
+    const all = restoreConnections({ network, connections: wanted })
+    took = { restoreMs: performance.now() - startedMs, activateMs: 0 }
     restored = all.restored
     return { restored: restored.length, refused: all.refused.map(({ reason, error }) => ({ reason, ...error.details })) }
   },
   take: ({ address }) => take(address as string),
   activate: () => {
+    const startedMs = performance.now()
     const { activated, refused } = activateConnections(network, restored)
+    took.activateMs = performance.now() - startedMs
     // Without `pauseOnCreate`, which is no part of the type, a socket reads at once.
     const paused = { pauseOnCreate: true, allowHalfOpen: true, readable: true, writable: true }
     sockets = activated.map((each) => new Socket({ ...paused, fd: each.take() }))
-    for (const socket of sockets) socket.on('error', () => undefined)
+    for (const [index, socket] of sockets.entries()) socket.on('error', ({ code }: NodeJS.ErrnoException) => void (ended[index] = code ?? 'an error'))
     return refused.map(({ reason }) => reason)
   },
   names: ({ index }) => {
@@ -63,6 +74,21 @@ const verbs: Readonly<Record<string, (command: Written) => unknown>> = {
     for (const socket of sockets) socket.on('data', (chunk) => void socket.write(chunk)).resume()
   },
   listen: ({ address, port }) => new Promise((resolve, reject) => void createServer().once('error', reject).listen(port as number, address as string, () => resolve('listening'))),
+  took: () => took,
+  /** By index, of sockets that have ended by an error: its code. */
+  ended: () => ended,
+  /** Another process has the restored sockets as well, and does nothing with them. */
+  lend: async () => {
+    const holder = spawn('sleep', ['infinity'], { stdio: ['ignore', 'ignore', 'ignore', ...restored.map(({ descriptor }) => descriptor)] })
+    await once(holder, 'spawn')
+    holders.push(holder)
+  },
+  endLending: async () => {
+    for (const holder of holders) {
+      holder.kill('SIGKILL')
+      await once(holder, 'exit')
+    }
+  },
   hint: () => hintResend(network, restored)?.details,
   resend: () => resendSent(network, restored)?.details,
   abandon: () => {

@@ -134,6 +134,8 @@ def handle(command):
             if not more: raise OSError(0, 'end')
             data += more
         return data.hex()
+    elif do == 'vanish':
+        sockets[index].setsockopt(socket.IPPROTO_TCP, 19, 1); sockets[index].close()
     elif do == 'backoff': return sockets[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)[4]
     elif do == 'unacknowledged':
         value = array.array('i', [0]); fcntl.ioctl(sockets[index].fileno(), 0x5411, value); return value[0]
