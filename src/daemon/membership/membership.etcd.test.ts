@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parseConfig } from '../config.js'
 import { startDaemon, type Daemon } from '../daemon.js'
-import { testDeadlineMs, testGeometry } from '../testing/fake-node.js'
+import { FakeNode, testDeadlineMs, testGeometry } from '../testing/fake-node.js'
 import { EtcdMembership } from './etcd-membership.js'
 import type { EtcdConfig } from './membership-config.js'
 import { issueCertificates } from './testing/etcd-certificates.js'
@@ -203,18 +203,41 @@ describe('an etcd with certificates on both sides', () => {
 })
 
 describe('daemons with an etcd', () => {
-  it('watch each other without a list, and no more when one leaves in order', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'backdoors-members-'))
+  let folder: string
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'backdoors-members-'))
     closers.push(() => rmSync(folder, { recursive: true }))
+  })
+
+  async function daemon(node: string): Promise<Daemon> {
     const { boxCount, ...geometry } = testGeometry
-    const daemon = async (node: string): Promise<Daemon> => {
-      const started = await startDaemon({
-        node, cluster: 'test', log: 'silent', region: { path: join(folder, node), boxes: boxCount, ...geometry },
-        membership: { etcd: { endpoints: [etcd.endpoint] } }, watch: { intervalUs: 500, osDeadlineMs: testDeadlineMs, refreshMs: 20 },
-      })
-      closers.push(() => started.close())
-      return started
-    }
+    const started = await startDaemon({
+      node, cluster: 'test', log: 'silent', region: { path: join(folder, node), boxes: boxCount, ...geometry },
+      membership: { etcd: { endpoints: [etcd.endpoint] } }, watch: { peers: 4, intervalUs: 500, osDeadlineMs: testDeadlineMs, refreshMs: 20 },
+    })
+    closers.push(() => started.close())
+    return started
+  }
+
+  /** A node with a session, whose daemon and server are the test's own. */
+  async function playedNode(name: string): Promise<FakeNode> {
+    const node = new FakeNode(name, join(folder, name))
+    closers.push(() => node.close())
+    node.commit(`of-${name}`, 'one apple')
+    await etcd.put(keyOf(name), JSON.stringify({ region: join(folder, name) }))
+    return node
+  }
+
+  /** Its OS sensor is sampled: it stopping will be seen. */
+  async function untilWatched(watcher: Daemon, node: string): Promise<void> {
+    while (watcher.status().peers.find(({ peer }) => peer === node)?.osSensor === undefined) await new Promise(setImmediate)
+  }
+
+  async function untilTroubled(watcher: Daemon, isTroubled = true): Promise<void> {
+    while ((watcher.status().membership.trouble !== undefined) !== isTroubled) await new Promise(setImmediate)
+  }
+
+  it('watch each other without a list, and no more when one leaves in order', async () => {
     const [a, b] = [await daemon('a'), await daemon('b')]
     const watching = await Promise.all([once(a, 'watching'), once(b, 'watching')])
     expect(watching).toEqual([['b', expect.any(BigInt)], ['a', expect.any(BigInt)]])
@@ -223,5 +246,31 @@ describe('daemons with an etcd', () => {
     await b.close()
     expect(await left).toEqual([[]])
     expect(a.status().peers).toEqual([])
+  })
+
+  it('watch and recover by the last plan while it is gone, and hear of a new node when it is back', async () => {
+    const played = [await playedNode('c'), await playedNode('d')]
+    const daemons = [await daemon('a'), await daemon('b')]
+    const others = ['b', 'a']
+    for (const [i, each] of daemons.entries()) for (const node of [others[i] as string, 'c', 'd']) await untilWatched(each, node)
+    const announced: [node: string, adopted: number][] = []
+    for (const each of daemons) each.on('recovered', ({ peer, outcome, adopted }) => outcome === 'announced' && announced.push([peer, adopted]))
+    await etcd.stop()
+    for (const each of daemons) await untilTroubled(each)
+    for (const [i, node] of played.entries()) {
+      node.stop()
+      while (announced.length === i) await new Promise(setImmediate)
+    }
+    expect(announced).toEqual([['c', 1], ['d', 1]])
+    for (const [i, other] of others.entries()) {
+      const { membership, peers } = (daemons[i] as Daemon).status()
+      expect(membership.trouble?.code).toBe('ETCD_UNAVAILABLE')
+      expect([...membership.members].sort()).toEqual([other, 'c', 'd'])
+      expect(peers.find(({ peer }) => peer === other)).toMatchObject({ connected: true, verdict: 'alive' })
+    }
+    await etcd.start()
+    await playedNode('e')
+    for (const each of daemons) await untilWatched(each, 'e')
+    for (const each of daemons) await untilTroubled(each, false)
   })
 })
