@@ -4,6 +4,9 @@ import type { SessionStore } from '../session-store.js'
 import type { Protocol } from './record.js'
 import type { Scratch } from './scratch.js'
 
+/** Why nothing more is kept of a connection: it would be reset, or its server may no longer answer. */
+export type GivenUp = ResetReason | 'FENCED' | 'CLOSED'
+
 export interface Common {
   readonly store: SessionStore<Uint8Array>
   /** Ids of those that are this server's, and not on their way to it. */
@@ -15,7 +18,7 @@ export interface Common {
   readonly maxLiteralBytes: number
   readonly volatile: ReadonlySet<string>
   readonly mayUpgrade: (method: string, head: string) => boolean
-  readonly gaveUp: (reason: ResetReason | 'FENCED') => void
+  readonly gaveUp: (reason: GivenUp) => void
 }
 
 /** Where a connection is when this machine gets it. */

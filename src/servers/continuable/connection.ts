@@ -93,7 +93,7 @@ export class Connection {
 
   /** Bytes have come. @returns whether the server may be given them */
   took(bytes: Uint8Array): boolean {
-    if (this.#isLeftAlone) return !this.socket.destroyed
+    if (this.#isLeftAlone) return this.#isServed()
     this.#settleIfSent()
     this.input.add(bytes)
     if (this.input.upgrade !== undefined && this.preamble === undefined) this.adoptUpgrade()
@@ -190,6 +190,17 @@ export class Connection {
     return this.#over || (this.#broken !== undefined && this.#committed === this.#broken)
   }
 
+  /** Whether its server goes on with it, which keeps nothing for it any more: a fenced one may not answer, whatever it keeps. */
+  #isServed(): boolean {
+    if (this.socket.destroyed) return false
+    try {
+      this.#common.store.checkFence()
+      return true
+    } catch (error) {
+      return this.#failed(error)
+    }
+  }
+
   /** Nothing came but the head of one request, and nobody gets it but the parser, at once. */
   get isHeadAlone(): boolean {
     const { input, socket } = this
@@ -213,7 +224,7 @@ export class Connection {
    * bytes, of which `handedOn` is to be told
    */
   decide(chunks: readonly Chunk[]): Buffer | boolean {
-    if (this.#isLeftAlone) return !this.socket.destroyed
+    if (this.#isLeftAlone) return this.#isServed()
     const { output } = this
     this.#unkept = false
     this.#last = undefined
@@ -312,7 +323,7 @@ export class Connection {
   #commit(literal: number): boolean {
     const { store, scratch } = this.#common
     const reason = this.#reason()
-    if (reason !== undefined && reason === this.#committed) return true
+    if (reason !== undefined && reason === this.#committed) return this.#isServed()
     try {
       store.commit(this.id, scratch.take(composeRecord(this, scratch, literal, reason)))
       this.#committed = reason
@@ -323,11 +334,12 @@ export class Connection {
   }
 
   #failed(error: unknown): boolean {
-    if (isBackdoorsError(error, 'FENCED')) {
-      // Another machine may be answering already: not a byte more.
+    if (isBackdoorsError(error, 'FENCED', 'CLOSED')) {
+      // Another machine may be answering already: not a byte more, and no orderly end, which a client could take for that of its answer.
       this.#over = true
-      this.#common.gaveUp('FENCED')
-      this.socket.destroy()
+      this.#common.live.delete(this.id)
+      this.#common.gaveUp(error.code === 'FENCED' ? 'FENCED' : 'CLOSED')
+      this.socket.resetAndDestroy()
       return false
     }
     if (!isBackdoorsError(error, 'BOX_FULL', 'SESSION_TOO_LARGE')) throw error

@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createHttp2Server } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
+import { connect } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -98,8 +100,38 @@ describe('a connection that cannot be kept', () => {
     a.node.machine.setFence(a.node.owner.box, a.node.owner.generation)
     wire.send(get('/2'))
     await wire.until(() => wire.ended)
-    expect(answers(wire)).toEqual(['/1'])
+    expect([answers(wire), wire.wasReset]).toEqual([['/1'], true])
     expect(a.connections.statistics.givenUp).toEqual({ FENCED: 1 })
+  })
+
+  it('ends by a reset when its server is fenced: an orderly end would look like the end of the answer', async () => {
+    let say = (_: string): void => undefined
+    const a = await machine((_, response) => {
+      response.useChunkedEncodingByDefault = false
+      response.shouldKeepAlive = false
+      say = (text) => void response.write(text)
+      say('[the beginning]')
+    })
+    const wire = await connected(a.port)
+    wire.send(get('/'))
+    await wire.until(() => answers(wire).length === 1)
+    a.node.machine.setFence(a.node.owner.box, a.node.owner.generation)
+    say('[more]')
+    await wire.until(() => wire.ended)
+    expect([answers(wire), wire.wasReset]).toEqual([['the beginning'], true])
+  })
+
+  it('ends by a reset when its server\'s node was closed before it', async () => {
+    const a = await machine(echo)
+    const idle = await connected(a.port)
+    idle.send(get('/1'))
+    await idle.until(() => answers(idle).length === 1)
+    a.node.owner.close()
+    idle.send(get('/2'))
+    await idle.until(() => idle.ended)
+    const [refused] = (await once(connect(a.port, '127.0.0.1'), 'error')) as [NodeJS.ErrnoException]
+    expect([answers(idle), idle.wasReset, refused.code]).toEqual([['/1'], true, 'ECONNRESET'])
+    expect(a.connections.statistics.givenUp).toEqual({ CLOSED: 2 })
   })
 
   const upload = (bytes: number): string => `PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: ${bytes}\r\n\r\n${'x'.repeat(bytes)}`
@@ -117,6 +149,32 @@ describe('a connection that cannot be kept', () => {
     expect(a.connections.statistics.givenUp).toEqual({ 'not-continuable': 1 })
     wire.kill()
     expect(await wire.restore(a.node, b.node, 'shop')).toEqual({ name: wire.name, reset: 'no-record' })
+  })
+
+  it.each<[string, ContinuableOptions, number]>([
+    ['where more input is under way than is kept', { maxInputBytes: 1000 }, 1 << 20],
+    ['where the box is full', {}, 256 << 10],
+  ])('gets not a byte more when its server is fenced, %s', async (_, options, heapBytes) => {
+    let arrived = 0
+    let answer = (): void => undefined
+    const a = await machine((request, response) => void request.on('data', (part: Buffer) => {
+      arrived += part.length
+      answer = () => void response.write('[an answer]')
+    }), options, heapBytes)
+    const others = a.node.sessions<Uint8Array>('others', { codec: bytesCodec })
+    const wire = await connected(a.port)
+    if (options.maxInputBytes === undefined) expect(() => {
+      for (let i = 0; ; i++) others.commit(String(i), new Uint8Array(20 << 10))
+    }).toThrow(expect.objectContaining({ code: 'BOX_FULL' }))
+    wire.send(upload(60 << 10).slice(0, 50_000))
+    while (arrived < 49_000) await turn()
+    a.node.machine.setFence(a.node.owner.box, a.node.owner.generation)
+    const before = arrived
+    answer()
+    wire.send('more')
+    await wire.until(() => wire.ended)
+    expect([arrived - before, wire.text, wire.wasReset]).toEqual([0, '', true])
+    expect(a.connections.statistics.givenUp).toMatchObject({ FENCED: 1 })
   })
 
   it('is reset while more input is under way than is kept, and goes on after that', async () => {

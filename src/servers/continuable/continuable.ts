@@ -24,7 +24,7 @@ import type { ResetReason } from '../../recovery/tcp/connection.js'
 import { bytesCodec, type Codec } from '../codec.js'
 import type { ConnectionOutcome, OnRestored, RestoredConnection } from '../restored-connection.js'
 import type { SessionStore, SessionStoreOptions } from '../session-store.js'
-import type { Common } from './common.js'
+import type { Common, GivenUp } from './common.js'
 import { connectionOf, setConnection } from './connection-of.js'
 import { Connection } from './connection.js'
 import { nameOfSocket } from './names.js'
@@ -68,8 +68,8 @@ export interface ContinuableStatistics {
   readonly continued: number
   /** Connections that came over and were reset, by reason. */
   readonly reset: Readonly<Partial<Record<ResetReason, number>>>
-  /** Connections of this machine that would be reset, or that ended because this server is fenced. */
-  readonly givenUp: Readonly<Partial<Record<ResetReason | 'FENCED', number>>>
+  /** Connections of this machine that would be reset, or that ended because this server is fenced, or its node was closed. */
+  readonly givenUp: Readonly<Partial<Record<GivenUp, number>>>
 }
 
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
@@ -102,7 +102,7 @@ export class Continuable {
   readonly #options: ContinuableOptions
   readonly #common: Common
   readonly #isHttp: boolean
-  readonly #statistics: { continued: number; reset: Partial<Record<ResetReason, number>>; givenUp: Partial<Record<ResetReason | 'FENCED', number>> } = { continued: 0, reset: {}, givenUp: {} }
+  readonly #statistics: { continued: number; reset: Partial<Record<ResetReason, number>>; givenUp: Partial<Record<GivenUp, number>> } = { continued: 0, reset: {}, givenUp: {} }
   readonly #unclaimed = new Set<NodeJS.Timeout>()
   #unregister: (() => void) | undefined
 
@@ -244,7 +244,7 @@ export class Continuable {
     try {
       this.#common.store.delete(id)
     } catch (error) {
-      if (!isBackdoorsError(error, 'FENCED')) throw error
+      if (!isBackdoorsError(error, 'FENCED', 'CLOSED')) throw error
     }
   }
 }
