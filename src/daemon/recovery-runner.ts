@@ -39,6 +39,8 @@ export interface RecoveryRunnerOptions {
   /** What this node knows of another that holds a claim, by its number in it. */
   readonly claimHolders: Pick<ClaimHolders, 'predecessor' | 'readable'>
   readonly time?: DaemonTime
+  /** Default: runs the configured command or agent. */
+  readonly fenceExternally?: typeof fenceExternally
 }
 
 export class RecoveryRunner {
@@ -49,12 +51,13 @@ export class RecoveryRunner {
   readonly #connections: RecoveryRunnerOptions['connections']
   readonly #events: RecoveryEvents
   readonly #time: DaemonTime
+  readonly #fenceBy: typeof fenceExternally
   readonly #successions: Successions
   /** One recovery runs at a time: each reads into the memory of the last. */
   readonly #arena = new ReadArena()
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor({ config, own, handover, addresses, connections, events, claimHolders, time = systemTime }: RecoveryRunnerOptions) {
+  constructor({ config, own, handover, addresses, connections, events, claimHolders, time = systemTime, fenceExternally: fenceBy = fenceExternally }: RecoveryRunnerOptions) {
     this.#config = config
     this.#own = own
     this.#handover = handover
@@ -62,6 +65,7 @@ export class RecoveryRunner {
     this.#connections = connections
     this.#events = events
     this.#time = time
+    this.#fenceBy = fenceBy
     const { node, recovery: { takeOverAfterMs } } = config
     this.#successions = new Successions({
       recoverer: nodeNumber(node), notes: own.notes, witnesses: own.witnesses, numberOf: nodeNumber, takeOverAfterMs,
@@ -147,7 +151,7 @@ export class RecoveryRunner {
 
   async #runFence(peer: string): Promise<void> {
     const { fence } = this.#config.recovery
-    if (fence) await fenceExternally(fence, peer, this.#events.log)
+    if (fence) await this.#fenceBy(fence, peer, this.#events.log)
   }
 
   async #fenceExternally(peer: string, target: RecoveryTarget): Promise<void> {

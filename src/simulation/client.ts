@@ -10,6 +10,8 @@ export interface ClientOptions {
   /** Those that could be asked; a client knows no more than their addresses. */
   readonly servers: () => readonly Server[]
   readonly first: Server
+  /** Does the network let clients through to this machine? */
+  readonly isOpen: (host: string) => boolean
 }
 
 export class Client {
@@ -44,13 +46,13 @@ export class Client {
 
   #ask(): unknown {
     if (this.#stopped) return quiet
-    const { simulation, id } = this.#options
+    const { simulation, id, isOpen } = this.#options
     const request = ++this.#request
     const server = this.#at
     const travelUs = (): number => this.#random.integer(timing.clientMessageUs, 2 * timing.clientMessageUs)
-    const answer = (what: Answer): void => void simulation.schedule(travelUs(), () => this.#answered(request, what))
+    const answer = (what: Answer): void => void (isOpen(server.life.host) && simulation.schedule(travelUs(), () => this.#answered(request, what)))
     this.#patience = simulation.schedule(timing.clientPatienceUs, () => this.#answered(request, { kind: 'gone' }))
-    simulation.schedule(travelUs(), () => server.process.whenRunning(() => server.ask(id, this.#value + 1, answer)))
+    simulation.schedule(travelUs(), () => (isOpen(server.life.host) ? server.process.whenRunning(() => server.ask(id, this.#value + 1, answer)) : quiet))
     return quiet
   }
 

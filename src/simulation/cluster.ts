@@ -9,6 +9,7 @@ import { nameOf, type Daemon } from './daemon.js'
 import { EvidenceCheck } from './evidence.js'
 import { EveryEvent } from './every-event.js'
 import { Faults } from './faults.js'
+import { Fencing } from './fencing.js'
 import { Host } from './host.js'
 import { claimKey, keepersOf } from './keepers.js'
 import { Ledger } from './ledger.js'
@@ -39,6 +40,7 @@ export class Cluster {
   readonly recoverers = new Map<string, Recoverer>()
   recoveries = 0
   readonly #evidence: EvidenceCheck
+  readonly #fencing: Fencing
   readonly #lives = new Map<bigint, RegionLife>()
   readonly #random: Random
   /** Fences that are about to be raised, by the box or node that they are for. */
@@ -55,9 +57,10 @@ export class Cluster {
       hosts: () => this.hosts,
       isCondemned: (...fence) => this.#evidence.isCondemned(...fence),
     })
-    const nodes = Array.from({ length: scenario.nodes }, (_, index) => nodeName(index))
     const byName = new Map<string, Host>()
     this.network = new Network(simulation, (name) => byName.get(name) as Host)
+    this.#fencing = new Fencing({ network: this.network, ledger: this.ledger, nowUs: simulation.now, hosts: () => this.hosts, tell: this.tell }, scenario.fencing)
+    const nodes = Array.from({ length: scenario.nodes }, (_, index) => nodeName(index))
     for (const name of nodes) byName.set(name, this.#host(name, nodes, scenario))
     this.hosts = [...byName.values()]
     this.clients = this.#begin(scenario.sessions)
@@ -74,9 +77,9 @@ export class Cluster {
     return this.hosts.flatMap(({ servers }) => [...servers.values()])
   }
 
-  #host(name: string, nodes: readonly string[], { watched, canary }: Scenario): Host {
+  #host(name: string, nodes: readonly string[], { watched, canary, fencing }: Scenario): Host {
     return new Host({
-      simulation: this.simulation, network: this.network, ledger: this.ledger, name, nodes, watched, canary,
+      simulation: this.simulation, network: this.network, ledger: this.ledger, name, nodes, watched, canary, fencing: this.#fencing, fencingPlan: fencing,
       serverNames: Array.from({ length: serversPerNode }, (_, index) => `web-${index}`),
       newLife: (host) => this.#newLife(host),
       lifeOf: (incarnation) => this.#lives.get(incarnation) as RegionLife,
@@ -101,7 +104,7 @@ export class Cluster {
     return Array.from({ length: sessions }, (_, index) => {
       const first = servers[index % servers.length] as Server
       first.begin(`s${index}`)
-      return new Client({ simulation: this.simulation, id: `s${index}`, servers: () => this.servers(), first })
+      return new Client({ simulation: this.simulation, id: `s${index}`, servers: () => this.servers(), first, isOpen: (host) => this.network.isPortOpen(host) })
     })
   }
 

@@ -16,9 +16,11 @@ import { parseConfig, type DaemonConfig } from '../daemon/config.js'
 import type { DaemonTime } from '../daemon/daemon-time.js'
 import { Handover, type LocalServer } from '../daemon/handover.js'
 import { daemonBoxName, osSensorName } from '../daemon/own-region.js'
+import { lookWithinMs, observeHandler } from '../daemon/watching/observers.js'
 import { PeerWatcher } from '../daemon/watching/peer-watcher.js'
 import { peersToWatch } from '../daemon/watching/peers-to-watch.js'
 import { RecoveryRunner, type RecoveryEvents } from '../daemon/recovery-runner.js'
+import { fencingConfig, type Fencing, type FencingPlan } from './fencing.js'
 import { SimulatedFabric, type Network } from './network.js'
 import { Process } from './process.js'
 import type { RegionLife } from './region-life.js'
@@ -40,6 +42,9 @@ export interface DaemonOptions {
   readonly nodes: readonly string[]
   readonly watched: number
   readonly canary: Canary | undefined
+  readonly fencing: Fencing
+  /** How its recoveries fence from outside; null where they do not. */
+  readonly fencingPlan: FencingPlan | null
   /** By the incarnation that a link is to. */
   readonly lifeOf: (incarnation: bigint) => RegionLife
   readonly events: DaemonEvents
@@ -52,7 +57,10 @@ export interface DaemonOptions {
 export class Daemon {
   readonly process: Process
   readonly life: RegionLife
+  readonly startedUs: number
   readonly box: BoxOwner
+  /** Answers what this node sees of another. */
+  readonly observe: (body: unknown, peer: string) => Promise<unknown>
   readonly notes: AdoptionNotes
   readonly witnesses: Witnesses
   readonly watchers: PeerWatcher[] = []
@@ -72,13 +80,16 @@ export class Daemon {
     const { simulation, life, network, canary, events } = options
     this.#options = options
     this.life = life
+    this.startedUs = simulation.now()
     this.process = new Process(simulation, `${life.host}/daemon`)
     this.#config = configOf(options)
     this.#region = life.open()
     this.box = BoxOwner.take(this.#region, { name: daemonBoxName, daemon: true, nowMs: this.process.nowMs, safeguards: safeguardsWithout(canary) })
     this.process.onEnd(() => life.release(this.#region))
     this.#time = timeOf(simulation, this.process)
-    this.#fabric = new SimulatedFabric(network, life.host, this.process)
+    const handler = observeHandler((name) => this.watchers.find(({ peer }) => peer.name === name), lookWithinMs(timing.unreachableAfterUs / ms), this.#time)
+    this.observe = async (body, peer) => handler(body, { peer, signal: new AbortController().signal })
+    this.#fabric = new SimulatedFabric(network, life.host, this.process, options.nodes)
     this.#handover = new Handover(this.box, {
       onTaken: (server, count) => events.tell(`${server} takes ${count} over`),
       onKept: (server, sessions) => events.tell(`${server} has of its own: ${sessions.map(({ id }) => id).join(', ')}`),
@@ -95,7 +106,10 @@ export class Daemon {
       onFailure: (peer, target, error) => this.#ended(`fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
     }
     const addresses = { heldBy: () => Promise.resolve([]), takeOver: () => undefined }
-    this.#runner = new RecoveryRunner({ config: this.#config, own: this, handover: this.#handover, addresses, events: recoveryEvents, claimHolders: this.#claimHolders, time: this.#time })
+    this.#runner = new RecoveryRunner({
+      config: this.#config, own: this, handover: this.#handover, addresses, events: recoveryEvents, claimHolders: this.#claimHolders, time: this.#time,
+      fenceExternally: (_, node) => options.fencing.fence(node, this.process, options.fencingPlan as FencingPlan),
+    })
     this.#start()
   }
 
@@ -200,12 +214,17 @@ export class Daemon {
         lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
         onCondition: () => undefined,
         members: () => peers,
-        observers: undefined,
-        fence: undefined,
+        observers: this.#fabric.observers,
+        fence: this.#config.recovery.fenceUnreachable ? (name) => this.#fenceUnreachable(name) : undefined,
         onFenced: () => undefined,
         log: silent,
       }, this.#time))
     }
+  }
+
+  #fenceUnreachable(name: string): Promise<void> {
+    this.#options.fencing.checkUnreachable(name, this.life.host)
+    return this.#runner.fenceUnreachable(name)
   }
 
   #lookAfterOwn(): unknown {
@@ -240,7 +259,7 @@ export class Daemon {
 
 export const nameOf = (target: RecoveryTarget): string => (target.kind === 'node' ? '(the node)' : `(box ${target.box}, generation ${target.generation})`)
 
-function configOf({ life, nodes, watched, canary }: DaemonOptions): DaemonConfig {
+function configOf({ life, nodes, watched, canary, fencingPlan }: DaemonOptions): DaemonConfig {
   return parseConfig({
     node: life.host,
     cluster: life.header.cluster,
@@ -249,6 +268,7 @@ function configOf({ life, nodes, watched, canary }: DaemonOptions): DaemonConfig
       peers: watched, intervalUs: timing.sampleEveryUs, osDeadlineMs: timing.deadlineUs / ms,
       unreachableAfterMs: timing.unreachableAfterUs / ms, refreshMs: timing.refreshEveryUs / ms,
     },
+    ...(fencingPlan ? { recovery: fencingConfig(fencingPlan, nodes.length) } : {}),
     log: 'silent',
     ...(canary ? { canary } : {}),
   })

@@ -11,7 +11,7 @@ import { type RegionLife } from './region-life.js'
 import { Server } from './server.js'
 import { timing } from './timing.js'
 
-export interface HostOptions extends Pick<DaemonOptions, 'simulation' | 'network' | 'nodes' | 'watched' | 'lifeOf' | 'events'> {
+export interface HostOptions extends Pick<DaemonOptions, 'simulation' | 'network' | 'nodes' | 'watched' | 'lifeOf' | 'events' | 'fencing' | 'fencingPlan'> {
   readonly name: string
   readonly serverNames: readonly string[]
   readonly canary: Canary | undefined
@@ -106,14 +106,16 @@ export class Host {
   #renew(written: Written = nothingWritten): void {
     this.life.lose()
     this.life = this.#options.newLife(this.name)
+    // What was kept from the clients is gone.
+    this.#options.network.openPort(this.name)
     this.#startDaemon(written)
   }
 
   #startDaemon(written: Written = nothingWritten): void {
-    const { simulation, network, nodes, watched, canary, lifeOf, events } = this.#options
+    const { simulation, network, nodes, watched, canary, lifeOf, events, fencing, fencingPlan } = this.#options
     const { life } = this
     const daemon = new Daemon({
-      simulation, network, life, nodes, watched, canary, lifeOf, events, written,
+      simulation, network, life, nodes, watched, canary, lifeOf, events, fencing, fencingPlan, written,
       onFenced: () => {
         if (this.daemon !== daemon || !daemon.process.alive) return
         events.tell(`${this.name} was fenced and recovered: its daemon starts anew`)

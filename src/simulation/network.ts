@@ -2,10 +2,11 @@
 import { BackdoorsError } from '../errors.js'
 import type { Conditions } from '../fabric/mock/conditions.js'
 import { MockMemory } from '../fabric/mock/mock-memory.js'
-import type { Simulation } from '../fabric/mock/simulation.js'
+import { quiet, type Simulation } from '../fabric/mock/simulation.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { PeerConfig } from '../daemon/config.js'
 import type { PeerFabric, PeerHandlers, PeerLink } from '../daemon/peers/peer-fabric.js'
+import { Observers, opinionTimeoutMs, type ObserverChannel } from '../daemon/watching/observers.js'
 import type { ControlConnection } from '../monitor/verdict.js'
 import type { RegionHeader } from '../region/header.js'
 import type { Host } from './host.js'
@@ -19,6 +20,8 @@ const silentAfterUs = 100 * ms
 
 const calm: Partial<Conditions> = { delayUs: 2, jitterUs: 6, tearProbability: 0.02, tearSpreadUs: 20, timeoutUs: 60 * ms, retryUs: ms, failProbability: 0, loseProbability: 0, cut: false }
 
+const isWell = (conditions: Partial<Conditions> = {}): boolean => Object.keys(conditions).length === 0
+
 /** Links between two machines, whichever way. */
 const linkKey = (a: string, b: string): string => [a, b].sort().join('–')
 
@@ -26,6 +29,10 @@ export class Network {
   readonly simulation: Simulation
   readonly #hostOf: (name: string) => Host
   readonly #conditions = new Map<string, Partial<Conditions>>()
+  /** When each link was last well again after it had not been, in microseconds; infinite while it is not. */
+  readonly #troubledUntilUs = new Map<string, number>()
+  /** Machines that their clients cannot reach: the switch keeps them away. */
+  readonly #closedPorts = new Set<string>()
   readonly #memories = new Set<{ readonly key: string; readonly memory: MockMemory }>()
 
   constructor(simulation: Simulation, hostOf: (name: string) => Host) {
@@ -36,17 +43,36 @@ export class Network {
   /** @param conditions on top of calm ones; nothing for a link that is well */
   setLink(a: string, b: string, conditions: Partial<Conditions> = {}): void {
     const key = linkKey(a, b)
+    if (isWell(this.#conditions.get(key)) !== isWell(conditions)) this.#troubledUntilUs.set(key, isWell(conditions) ? this.simulation.now() : Infinity)
     this.#conditions.set(key, conditions)
     for (const each of this.#memories) if (each.key === key) each.memory.setConditions({ ...calm, ...conditions })
   }
 
   mendAll(): void {
     for (const key of [...this.#conditions.keys()]) this.setLink(...(key.split('–') as [string, string]))
+    this.#closedPorts.clear()
   }
 
-  /** Is every link as good as it gets? */
+  /** Has anything been wrong with this link at any time since then? */
+  wasTroubled(a: string, b: string, sinceUs: number): boolean {
+    return (this.#troubledUntilUs.get(linkKey(a, b)) ?? -1) >= sinceUs
+  }
+
+  closePort(name: string): void {
+    this.#closedPorts.add(name)
+  }
+
+  openPort(name: string): void {
+    this.#closedPorts.delete(name)
+  }
+
+  isPortOpen(name: string): boolean {
+    return !this.#closedPorts.has(name)
+  }
+
+  /** Is every link as good as it gets, and nobody kept from the clients? */
   get isWell(): boolean {
-    return [...this.#conditions.values()].every((conditions) => Object.keys(conditions).length === 0)
+    return this.#closedPorts.size === 0 && [...this.#conditions.values()].every(isWell)
   }
 
   isCut(a: string, b: string): boolean {
@@ -69,6 +95,31 @@ export class Network {
     return knownForUs < silentAfterUs ? 'unheard' : 'silent'
   }
 
+  /**
+   * A request over the control connection between two daemons.
+   * @throws BackdoorsError TIMEOUT, or what the other one answers instead
+   */
+  request(from: string, to: string, by: Process, { body, timeoutMs }: { readonly body: unknown; readonly timeoutMs: number }): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const cancel = by.later(timeoutMs * ms, () => reject(new BackdoorsError('TIMEOUT', `${to} did not answer within ${timeoutMs} ms`, { peer: to })))
+      const deliver = (settle: () => void): unknown => by.whenRunning(() => {
+        cancel()
+        settle()
+      })
+      const answer = (settle: () => void): void => void this.simulation.schedule(timing.controlMessageUs, () => (this.isCut(from, to) ? quiet : deliver(settle)))
+      this.simulation.schedule(timing.controlMessageUs, () => {
+        const daemon = this.#hostOf(to).daemon
+        if (daemon === undefined || this.isCut(from, to)) return quiet
+        return daemon.process.whenRunning(() => void daemon.observe(body, from).then((sees) => answer(() => resolve(sees)), (error: unknown) => answer(() => reject(error))))
+      })
+    })
+  }
+
+  /** Names of the machines whose daemons answer `from` now. */
+  connectedTo(from: string, nodes: readonly string[]): string[] {
+    return nodes.filter((name) => name !== from && this.answering(from, name) !== undefined)
+  }
+
   connect(from: string, life: RegionLife, process: Process): { memory: RemoteMemory; close: () => Promise<void> } {
     const key = linkKey(from, life.host)
     const mock = new MockMemory(this.simulation, life.node, { from, conditions: { ...calm, ...this.#conditions.get(key) } })
@@ -85,11 +136,17 @@ export class Network {
 
 /** One daemon's way to its peers. */
 export class SimulatedFabric implements PeerFabric {
+  readonly observers: Observers
+
   constructor(
     readonly network: Network,
     readonly from: string,
     readonly process: Process,
-  ) {}
+    nodes: readonly string[],
+  ) {
+    const to = (peer: string): ObserverChannel => ({ request: (_, body, timeoutMs) => network.request(from, peer, process, { body, timeoutMs }) })
+    this.observers = new Observers(() => new Map(network.connectedTo(from, nodes).map((peer) => [peer, to(peer)])), opinionTimeoutMs(timing.unreachableAfterUs / ms))
+  }
 
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
     let incarnation: bigint | undefined

@@ -2,6 +2,7 @@
 import { Random } from '../fabric/mock/random.js'
 import { recoverySteps, type RecoveryStep } from '../region/control.js'
 import type { Canary } from '../safeguards.js'
+import { fencingRange, type FencingPlan } from './fencing.js'
 import { ms, timing } from './timing.js'
 
 export const faultKinds = [
@@ -33,6 +34,8 @@ export interface Scenario {
   readonly watched: number
   readonly sessions: number
   readonly faults: readonly Fault[]
+  /** Null where nobody is fenced from outside. */
+  readonly fencing: FencingPlan | null
   readonly canary?: Canary
 }
 
@@ -64,7 +67,14 @@ export function drawScenario(seed: number, { nodes, sessions = 12, kinds = fault
     const fault = drawFault(random, count, kinds, faults.length === 0)
     if (fault) faults.push(fault)
   }
-  return { seed, nodes: count, watched: Math.min(2, count - 1), sessions, faults, ...(canary ? { canary } : {}) }
+  return { seed, nodes: count, watched: Math.min(2, count - 1), sessions, faults, fencing: drawFencing(seed), ...(canary ? { canary } : {}) }
+}
+
+/** From numbers of its own, so that a seed's faults are the same with it as without. */
+function drawFencing(seed: number): FencingPlan | null {
+  const random = new Random(seed).fork('fencing')
+  if (random.chance(0.5)) return null
+  return { required: random.chance(0.5), takesUs: random.integer(...fencingRange.takesUs), failures: random.chance(0.7) ? 0 : random.integer(1, fencingRange.failures) }
 }
 
 function drawFault(random: Random, nodes: number, allowed: readonly FaultKind[], isFirst: boolean): Fault | undefined {

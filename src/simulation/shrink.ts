@@ -33,7 +33,7 @@ const breaks = ({ violations }: Outcome, invariant: Invariant): boolean => viola
 
 /** The largest steps first. */
 function* candidates(scenario: Scenario): Generator<Scenario> {
-  const { faults, nodes, sessions } = scenario
+  const { faults, nodes, sessions, fencing } = scenario
   if (faults.length > 3) {
     const half = Math.floor(faults.length / 2)
     yield { ...scenario, faults: faults.slice(0, half) }
@@ -42,6 +42,7 @@ function* candidates(scenario: Scenario): Generator<Scenario> {
   for (const dropped of faults.keys()) yield { ...scenario, faults: faults.filter((_, index) => index !== dropped) }
   for (const fewer of [1, Math.floor(sessions / 2), sessions - 1]) if (fewer > 0 && fewer < sessions) yield { ...scenario, sessions: fewer }
   for (let fewer = 2; fewer < nodes; fewer++) yield { ...scenario, nodes: fewer, watched: Math.min(scenario.watched, fewer - 1) }
+  if (fencing !== null) yield { ...scenario, fencing: null }
   for (const [index, fault] of faults.entries()) for (const plainer of plainerThan(fault)) yield { ...scenario, faults: faults.with(index, plainer) }
 }
 

@@ -28,7 +28,7 @@ async function caught(canary: Canary, within: number, kinds: readonly FaultKind[
 const broken = (outcome: Outcome | undefined): Invariant | undefined => outcome?.violations[0]?.invariant
 
 /** Two machines more than fail, and what befalls the first. */
-const withFaults = (faults: Scenario['faults']): Scenario => ({ seed: 9, nodes: 3, watched: 2, sessions: 6, faults })
+const withFaults = (faults: Scenario['faults']): Scenario => ({ seed: 9, nodes: 3, watched: 2, sessions: 6, faults, fencing: null })
 const fault = (kind: FaultKind, atMs: number, lastsMs: number | null): Scenario['faults'][number] => ({ kind, when: { atUs: atMs * ms }, who: 0, other: 0, lastsUs: lastsMs === null ? null : lastsMs * ms, midCommit: null })
 
 describe('a simulated cluster', () => {
@@ -65,6 +65,32 @@ describe('a simulated cluster', () => {
   })
 })
 
+describe('fencing from outside', () => {
+  const fencing = { required: true, takesUs: 20 * ms, failures: 0 }
+  const toldIn = ({ story }: Outcome, words: RegExp): string[] => story.flatMap(([, what]) => (words.test(what) ? [what] : []))
+
+  it('befalls nobody who has lost one link: who else reaches it is asked', async () => {
+    const outcome = await runScenario({ ...withFaults([{ ...fault('cut-link', 400, 1000), other: 1 }]), fencing })
+    expect(outcome).toMatchObject({ ok: true, recoveries: 0, excused: 0 })
+    expect(toldIn(outcome, /says . is/).map((what) => what.split(':')[0])).toEqual([
+      'a says b is link-cut', 'b says a is link-cut', 'a says b is daemon-lost', 'b says a is daemon-lost', 'b says a is alive', 'a says b is alive',
+    ])
+    expect(toldIn(outcome, /from outside/)).toEqual([])
+  })
+
+  it('befalls a machine that nobody reaches, by all who have found it so', async () => {
+    const outcome = await runScenario({ ...withFaults([fault('kill-machine', 400, null)]), fencing })
+    expect(outcome.ok ? '' : storyOf(outcome)).toBe('')
+    expect(toldIn(outcome, /from outside/).sort()).toEqual(['b/daemon has fenced a from outside: its clients cannot reach it', 'c/daemon has fenced a from outside: its clients cannot reach it'])
+  })
+
+  it('that is required and fails is tried again, and the recovery with it', async () => {
+    const outcome = await runScenario({ ...withFaults([fault('stop-machine', 400, null)]), fencing: { ...fencing, failures: 2 } })
+    expect(outcome).toMatchObject({ ok: true, recoveries: 1, excused: 0 })
+    expect(toldIn(outcome, /from outside/)).toHaveLength(4)
+  })
+})
+
 describe('a recoverer that stops in the midst of it', () => {
   it.each([
     ['as its claim on a node comes to say adopted, and nobody reaches both memories', 48201, 6],
@@ -72,13 +98,13 @@ describe('a recoverer that stops in the midst of it', () => {
     ['as its claim does, and those who see it never had a link to its recoverer', 64387, 1],
     ['between adopted and announced', 63506, 3],
   ])('%s, costs no session (seed %i)', async (_, seed, sessions) => {
-    const outcome = await runScenario(drawScenario(seed, { sessions }))
+    const outcome = await runScenario({ ...drawScenario(seed, { sessions }), fencing: null })
     expect(outcome.ok ? '' : storyOf(outcome)).toBe('')
     expect(outcome.recoveries).toBe(2)
   }, 60_000)
 
   it('is retried by a link that has lost operations, once that is mended (seed 66887)', async () => {
-    expect(await runScenario(drawScenario(66887))).toMatchObject({ ok: true, recoveries: 3 })
+    expect(await runScenario({ ...drawScenario(66887), fencing: null })).toMatchObject({ ok: true, recoveries: 3 })
   }, 60_000)
 })
 

@@ -20,6 +20,8 @@ export const timing = {
   /** By a unix socket, and over the clients' network; each at most twice that. */
   localMessageUs: 50,
   clientMessageUs: 100,
+  /** Of a request or an answer between two daemons. */
+  controlMessageUs: 100,
   /** A client waits so long for an answer, and so long between two requests, at most twice that. */
   clientPatienceUs: 40 * ms,
   clientPauseUs: 25 * ms,

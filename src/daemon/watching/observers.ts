@@ -5,6 +5,7 @@ import type { RequestHandler } from '../../fabric/enrollment/requests.js'
 import { isNodeName } from '../../keys/node-name.js'
 import { sights, type Opinion, type SecondOpinion, type Sight } from '../../monitor/second-opinion.js'
 import { nodeVerdicts, type NodeVerdictKind } from '../../monitor/verdict.js'
+import { systemTime, type DaemonTime } from '../daemon-time.js'
 
 /** Asks what a node sees of another (`docs/protocol.md`). */
 export const observeMethod = 'observe'
@@ -69,7 +70,7 @@ export interface Observed {
  * one node that come together share one read, so that no peer can have more than one under way by asking.
  * @param withinMs a read that takes longer has failed, as far as the one who asks is concerned
  */
-export function observeHandler(find: (node: string) => Observed | undefined, withinMs: number): RequestHandler {
+export function observeHandler(find: (node: string) => Observed | undefined, withinMs: number, time: Pick<DaemonTime, 'later'> = systemTime): RequestHandler {
   const looks = new Map<string, Promise<boolean>>()
   const look = (node: string, observed: Observed): Promise<boolean> | undefined => {
     const known = looks.get(node) ?? observed.look()?.catch(() => false).finally(() => looks.delete(node))
@@ -82,7 +83,7 @@ export function observeHandler(find: (node: string) => Observed | undefined, wit
     const observed = find(request.data.node)
     const reading = observed && look(request.data.node, observed)
     if (!observed || !reading) return { sees: 'does-not-watch' }
-    const isRead = await within(reading, withinMs)
+    const isRead = await within(reading, withinMs, time)
     const { kind } = observed.verdict
     return { sees: sightOf(isRead, kind), verdict: kind }
   }
@@ -94,11 +95,11 @@ function sightOf(isRead: boolean, kind: NodeVerdictKind): Sight {
   return kind === 'unreachable' || kind === 'link-cut' ? 'sees-unreachable' : 'undecided'
 }
 
-function within(reading: Promise<boolean>, ms: number): Promise<boolean> {
+function within(reading: Promise<boolean>, ms: number, time: Pick<DaemonTime, 'later'>): Promise<boolean> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), ms)
+    const cancel = time.later(ms, () => resolve(false))
     void reading.then((isRead) => {
-      clearTimeout(timer)
+      cancel()
       resolve(isRead)
     })
   })
