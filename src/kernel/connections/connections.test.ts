@@ -12,6 +12,8 @@ import { ConnectionReader, type ExtractedConnection, type Extraction } from './i
 const host = await panickedHost()
 const sock = 'inet_conn.icsk_inet.sk'
 const owned = `${sock}.sk_lock.owned`
+const lock = `${sock}.sk_lock.slock`
+const backlog = `${sock}.sk_backlog.len`
 const address = Uint8Array.of(10, 0, 0, 9)
 const peer = Uint8Array.of(10, 0, 0, 50)
 const ends = { local: address, remote: peer, localPort: 7480, remotePort: 40_712 }
@@ -247,12 +249,24 @@ describe('a connection that the kernel was at', () => {
     expect([unread.length, unacknowledged.length]).toEqual([1000, 500])
   })
 
+  it('goes on where packets have come that nobody owns the connection for', async () => {
+    expect(await only({ ...busy, numbers: { ...busy.numbers, [backlog]: 2304 } })).toMatchObject({ name })
+  })
+
+  it.each<[string, Readonly<Record<string, number>>]>([
+    ['a packet was being worked on', { [lock]: 1 }],
+    ['packets had waited for its owner, and were perhaps being worked on', { [owned]: 1, [backlog]: 2304 }],
+  ])('does not where %s, for its bytes may be counted and its numbers not yet be set', async (_, held) => {
+    expect(await reasonOf({ ...busy, numbers: { ...busy.numbers, ...held } })).toBe('in-use')
+    expect(await reasonOf({ ...ends, numbers: held })).toBe('in-use')
+  })
+
   it.each<[string, Partial<BuiltSocket>]>([
     ['a buffer was put into no queue yet', { unsent: [] }],
     ['bytes were copied and not counted', { unsent: [buffer(8800, 9010, { endSeq: 9000 })] }],
     ['a packet was taken off and not counted', { received: [] }],
   ])('does not where %s', async (_, change) => {
-    for (const lock of [owned, `${sock}.sk_lock.slock`]) expect(await reasonOf({ ...busy, ...change, numbers: { ...busy.numbers, [lock]: 1 } })).toBe('in-use')
+    expect(await reasonOf({ ...busy, ...change, numbers: { ...busy.numbers, [owned]: 1 } })).toBe('in-use')
   })
 })
 
@@ -287,6 +301,15 @@ describe('a connection of a kernel that is still stopping', () => {
     const again = await reader.readAgain(image, moved)
     expect(again.connections).toMatchObject([{ name, unread: stream(4900, 5000), read: 4900 }])
     expect(again.skipped).toMatchObject([{ name: '10.0.0.9:7480 10.0.0.50:3', reason: 'not-established' }])
+  })
+
+  it.each(['bytes_acked', 'bytes_received'])('is known to have moved by %s, which is set before the number that belongs to it', async (counter) => {
+    const { builder, places } = machine(busy)
+    const image = builder.image()
+    const reader = new ConnectionReader(image)
+    const { connections } = await reader.read(image, wanted)
+    builder.setSocket(places[0] as number, counter, 9700)
+    expect((await reader.haveMoved(image, connections)).map((one) => one.name)).toEqual([name])
   })
 
   it('is gone where another has its memory', async () => {

@@ -18,7 +18,7 @@ export interface ExtractedConnection extends TcpConnection {
   readonly socket: bigint
   /** Address of its network namespace (`struct net`); undefined of a kernel without namespaces. */
   readonly namespace: bigint | undefined
-  /** Its state, its sequence numbers and its windows, in the order of `counterNames`. */
+  /** Its state, its sequence numbers, its windows and its bytes, in the order of `counterNames`. */
   readonly counters: readonly number[]
 }
 
@@ -70,12 +70,20 @@ export const countersOf = (numbers: Readonly<Record<CounterName, number>>): numb
  */
 export const isHeld = ({ owned, lock }: TcpNumbers): boolean => owned !== 0 || lock !== 0
 
+/**
+ * Was a packet being worked on? Then one of two numbers that belong together may have been set alone: `bytes_acked` goes before `snd_una`
+ * (`tcp_snd_una_update`), `bytes_received` before `rcv_nxt` (`tcp_rcv_nxt_update`), and nothing else tells. A packet is worked on under
+ * the lock, or from the backlog of an owner, whose length is 0 again only when all of it is done (`__release_sock`).
+ */
+const isReceiving = ({ owned, lock, backlogBytes }: TcpNumbers): boolean => lock !== 0 || (owned !== 0 && backlogBytes !== 0)
+
 /** Why it cannot go on, as far as the socket itself tells. */
 export function refusalOf(numbers: TcpNumbers): Refusal | undefined {
   const { state, shutdown, repair, copiedSeq, rcvNxt, sndUna, sndNxt, writeSeq } = numbers
   if (state !== established) return { reason: 'not-established', why: `it is in state ${state} of TCP` }
   if (shutdown !== 0) return { reason: 'not-established', why: 'one of its directions has been shut down' }
   if (repair !== 0) return { reason: 'in-use', why: 'it was itself being restored' }
+  if (isReceiving(numbers)) return { reason: 'in-use', why: 'a packet was being worked on' }
   for (const [name, why] of notContinuable) if (numbers[name] !== 0) return { reason: 'not-continuable', why }
   const lengths = { unread: distance(copiedSeq, rcvNxt), unacknowledged: distance(sndUna, writeSeq), unsent: distance(sndNxt, writeSeq) }
   const wrong = contradiction(numbers, lengths)

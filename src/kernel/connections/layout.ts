@@ -7,17 +7,18 @@ import { selectSockets, type SocketType } from '../views/socket-tables.js'
 
 const sock = 'inet_conn.icsk_inet.sk'
 
-/** What TCP counts: sequence numbers, windows, and the state. Where one of these changes, the connection has moved on. */
+/** What TCP counts: sequence numbers, windows, bytes, and the state. Where one of these changes, the connection has moved on. */
 const counterPaths = {
   state: `${sock}.__sk_common.skc_state`,
   rcvNxt: 'rcv_nxt', copiedSeq: 'copied_seq', sndUna: 'snd_una', sndNxt: 'snd_nxt', writeSeq: 'write_seq',
   sndWl1: 'snd_wl1', sndWnd: 'snd_wnd', maxWindow: 'max_window', rcvWnd: 'rcv_wnd', rcvWup: 'rcv_wup',
+  bytesReceived: 'bytes_received', bytesAcked: 'bytes_acked',
 } as const
 
 const numberPaths = {
   ...counterPaths,
-  shutdown: `${sock}.sk_shutdown`, owned: `${sock}.sk_lock.owned`, lock: `${sock}.sk_lock.slock`,
-  bytesReceived: 'bytes_received', bytesAcked: 'bytes_acked', mstampUs: 'tcp_mstamp', tsoffset: 'tsoffset',
+  shutdown: `${sock}.sk_shutdown`, owned: `${sock}.sk_lock.owned`, lock: `${sock}.sk_lock.slock`, backlogBytes: `${sock}.sk_backlog.len`,
+  mstampUs: 'tcp_mstamp', tsoffset: 'tsoffset',
   mssClamp: 'rx_opt.mss_clamp', wscaleOk: 'rx_opt.wscale_ok', sndWscale: 'rx_opt.snd_wscale', rcvWscale: 'rx_opt.rcv_wscale', sackOk: 'rx_opt.sack_ok', tstampOk: 'rx_opt.tstamp_ok',
 } as const
 
