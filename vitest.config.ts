@@ -20,8 +20,8 @@ export default defineConfig({
   },
   test: {
     include: ['src/**/*.test.ts', 'ci/**/*.test.ts', 'addon/test/**/*.test.ts', 'examples/**/*.test.ts'],
-    // Those need an etcd, a PostgreSQL, or a browser, and have a configuration of their own.
-    exclude: ['**/*.etcd.test.ts', '**/*.postgres.test.ts', '**/*.browser.test.ts', 'hwtests/**', 'dist/**', 'node_modules/**'],
+    // Those need programs of Debian's, a PostgreSQL, or a browser, and have a configuration of their own.
+    exclude: ['**/*.debian.test.ts', '**/*.postgres.test.ts', '**/*.browser.test.ts', 'hwtests/**', 'dist/**', 'node_modules/**'],
     // Processes, not threads: tests change signal handlers and environment, and load the addon anew.
     pool: 'forks',
     // All of them: by default one processor is kept back, and a machine of two is half idle.

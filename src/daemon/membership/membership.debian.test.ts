@@ -1,4 +1,4 @@
-/** Membership by a real etcd; see vitest.etcd.config.ts. */
+/** Membership by a real etcd; see vitest.debian.config.ts. */
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
