@@ -97,7 +97,7 @@ export class Network {
 
   /**
    * A request over the control connection between two daemons.
-   * @throws BackdoorsError TIMEOUT, or what the other one answers instead
+   * @throws BackdoorsError TIMEOUT, INVALID_ARGUMENT
    */
   request(from: string, to: string, by: Process, { body, timeoutMs }: { readonly body: unknown; readonly timeoutMs: number }): Promise<unknown> {
     return new Promise((resolve, reject) => {
@@ -110,7 +110,7 @@ export class Network {
       this.simulation.schedule(timing.controlMessageUs, () => {
         const daemon = this.#hostOf(to).daemon
         if (daemon === undefined || this.isCut(from, to)) return quiet
-        return daemon.process.whenRunning(() => void daemon.observe(body, from).then((sees) => answer(() => resolve(sees)), (error: unknown) => answer(() => reject(error))))
+        return daemon.process.whenRunning(() => void daemon.observe(body, from).then((sees) => answer(() => resolve(sees)), () => answer(() => reject(new BackdoorsError('INVALID_ARGUMENT', `${to} does not take what it was asked`, { peer: to })))))
       })
     })
   }

@@ -85,7 +85,8 @@ function isStranded({ hosts }: Cluster, home: RegionLife, box: number): boolean 
 
 /** Can it bring what is in this box back by itself? Not where the server hangs, or has been fenced. */
 function canServe({ life, servers }: Host, box: number): boolean {
-  if (box === 0) return true
+  // What a server was offered that hangs is given to another once it is fenced, and no machine fences its own.
+  if (box === 0) return ![...servers.values()].some((server) => server.alive && !server.process.running && !life.isFenced(server.box, server.generation))
   const owner = [...servers.values()].find((server) => server.life === life && server.box === box && server.alive)
   return owner ? owner.process.running && !life.isFenced(box, owner.generation) : life.words.fence(box) === 0
 }
