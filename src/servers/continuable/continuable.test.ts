@@ -1,11 +1,11 @@
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
 import { createServer as createHttp2Server } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
-import { connect } from 'node:net'
+import { connect, createServer as createNetServer, Socket, type Server as NetServer } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import { setImmediate as turn } from 'node:timers/promises'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { bytesCodec } from '../codec.js'
 import { continuable, type Continuable, type ContinuableOptions } from './continuable.js'
 import { decodeRecord } from './record.js'
@@ -15,13 +15,14 @@ const open: { server: Server; wire: Wire }[] = []
 const close: (() => void)[] = []
 
 afterEach(() => {
+  vi.useRealTimers()
   for (const end of close.splice(0)) end()
   open.length = 0
 })
 
-async function machine(handler: RequestListener, options: ContinuableOptions = {}, heapBytes?: number): Promise<{ node: PlayedNode; server: Server; connections: Continuable; port: number }> {
+async function machine(handler: RequestListener, options: ContinuableOptions = {}, heapBytes?: number, serverOptions: ServerOptions = {}): Promise<{ node: PlayedNode; server: Server; connections: Continuable; port: number }> {
   const node = new PlayedNode(heapBytes)
-  const server = createServer(handler)
+  const server = createServer(serverOptions, handler)
   const connections = continuable(server, node, { name: 'shop', ...options })
   const port = await listening(server)
   close.push(() => {
@@ -89,6 +90,77 @@ describe('keep-alive requests', () => {
     expect(answers(wire)).toEqual(['/1'])
     expect(c.connections.statistics.reset).toEqual({ 'no-record': 1 })
   })
+})
+
+describe('a connection that comes over between two requests', () => {
+  const impatient = { headersTimeout: 2, requestTimeout: 2, connectionsCheckingInterval: 1 }
+
+  async function idle(serverOptions: ServerOptions): Promise<Wire> {
+    const [a, b] = [await machine(echo), await machine(echo, {}, undefined, { ...impatient, ...serverOptions })]
+    const wire = await connected(a.port)
+    wire.send(get('/1'))
+    await wire.until(() => answers(wire).length === 1)
+    wire.kill()
+    expect(await wire.restore(a.node, b.node, 'shop')).toEqual({ name: wire.name })
+    return wire
+  }
+
+  it('ends without a word when it was idle for as long as its server allows', async () => {
+    const wire = await idle({ keepAliveTimeout: 100 })
+    await wire.until(() => wire.ended)
+    expect([wire.text.split('HTTP/1.1').length, answers(wire), wire.wasReset]).toEqual([2, ['/1'], false])
+  })
+
+  it('may not take longer for a request than any other', async () => {
+    const wire = await idle({ keepAliveTimeout: 0 })
+    wire.send('GET /2 HT')
+    await wire.until(() => wire.ended)
+    expect(wire.text).toContain('HTTP/1.1 408 Request Timeout')
+  })
+})
+
+it.each([['a connection that had another request', get('/2')], ['one that is no longer HTTP\'s', `GET /2 HTTP/1.1\r\nHost: shop\r\nConnection: upgrade\r\nUpgrade: words\r\n\r\n`]])('%s is not ended as an idle one', async (_, second) => {
+  const [a, b] = [await machine(echo), await machine(echo)]
+  for (const { server } of [a, b]) server.on('upgrade', (_request, socket: Socket) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n[/2]')
+    socket.on('data', () => socket.write('[/3]'))
+  })
+  const wire = await connected(a.port)
+  const isUpgrade = second !== get('/2')
+  wire.send(isUpgrade ? second : get('/1'))
+  await wire.until(() => answers(wire).length === 1)
+  wire.kill()
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  expect(await wire.restore(a.node, b.node, 'shop')).toEqual({ name: wire.name })
+  if (!isUpgrade) wire.send(second)
+  await wire.until(() => answers(wire).at(-1) === '/2')
+  vi.advanceTimersByTime(60_000)
+  wire.send(get('/3'))
+  await wire.until(() => answers(wire).at(-1) === '/3')
+  expect(answers(wire)).toEqual([isUpgrade ? [] : '/1', '/2', '/3'].flat())
+})
+
+it.each([true, false])('a connection that came over has its server\'s options (%s)', async (is) => {
+  const node = [new PlayedNode(), new PlayedNode()] as const
+  const seen: Socket[] = []
+  const servers = node.map((one, i) => {
+    const server = createNetServer({ allowHalfOpen: is, noDelay: is, keepAlive: is, keepAliveInitialDelay: 7000 }, (socket) => {
+      if (i === 1) seen.push(socket)
+    })
+    continuable(server, one, { name: 'shop' })
+    close.push(() => server.close())
+    return server
+  })
+  const wire = await connected(await listening(servers[0] as NetServer))
+  while (node[0].records('shop').get(wire.name) === undefined) await turn()
+  await listening(servers[1] as NetServer)
+  wire.kill()
+  const setters = (['setNoDelay', 'setKeepAlive'] as const).map((name) => vi.spyOn(Socket.prototype, name))
+  expect(await wire.restore(node[0], node[1], 'shop')).toEqual({ name: wire.name })
+  expect(seen.map(({ allowHalfOpen }) => allowHalfOpen)).toEqual([is])
+  expect(setters.map(({ mock }) => mock.calls)).toEqual(is ? [[[true]], [[true, 7000]]] : [[[false]], [[false, 7000]]])
+  vi.restoreAllMocks()
+  seen[0]?.destroy()
 })
 
 describe('a connection that cannot be kept', () => {

@@ -13,7 +13,8 @@
  *   anew, to the last byte that was decided, and only what comes after is sent; the head that was decided stands, for what differs in
  *   the new one is in headers that are known to (`volatileHeaders`). A difference ends the connection before a wrong byte leaves.
  * - A request that was begun and whose response was not decided would run twice. That is what HTTP allows of safe and idempotent
- *   methods (RFC 9110, section 9.2.2), and of others only who says so (`replay`); else the connection is reset (`not-repeatable`).
+ *   methods (RFC 9110, section 9.2.2), and of others, and of what is no request, only who says so (`replay`, `resume`); else the connection
+ *   is reset (`not-repeatable`).
  */
 import { randomBytes } from 'node:crypto'
 import { Server as HttpServer, type IncomingMessage } from 'node:http'
@@ -31,6 +32,7 @@ import { nameOfSocket } from './names.js'
 import { decodeRecord } from './record.js'
 import { markRequest } from './requests.js'
 import { Scratch } from './scratch.js'
+import { awaitRequest, letFlow, setAsAccepted } from './restored-socket.js'
 import { continueConnection, type UnfinishedRequest } from './take-over-connection.js'
 
 /** What a continuable server needs of its node; `AttachedNode` has it. */
@@ -49,7 +51,7 @@ export interface ContinuableOptions {
   readonly maxInputBytes?: number
   /** A write of up to so many bytes is kept literally. Default 64 KiB. */
   readonly maxLiteralBytes?: number
-  /** Whether an unfinished request may run again that HTTP does not define as safe or idempotent. Default: none. */
+  /** Whether an unfinished request may run again that HTTP does not define as safe or idempotent, or be given again what a `net` server was not done with. Default: none. */
   readonly replay?: (request: UnfinishedRequest) => boolean
   /** Headers whose values may be others when a response is made anew. Default: `date`, `x-request-id`, `x-response-time`, `server-timing`. */
   readonly volatileHeaders?: readonly string[]
@@ -59,7 +61,7 @@ export interface ContinuableOptions {
    * Default 30 s.
    */
   readonly replaySilenceMs?: number
-  /** Of a server that is not HTTP: is given a connection that came over, instead of `connection`'s listeners. */
+  /** Of a server that is not HTTP: is given a connection that came over, instead of `connection`'s listeners; input that was not done with is given again. */
   readonly resume?: (socket: Socket, state: Uint8Array | undefined) => void
 }
 
@@ -163,24 +165,21 @@ export class Continuable {
     const record = decodeRecord(bytes)
     if (record === undefined) return 'garbage'
     if (record.broken === undefined && (record.protocol === 'raw') === this.#isHttp) return 'not-continuable'
-    const { replay, replaySilenceMs = defaultSilenceMs } = this.#options
+    const { replay, resume, replaySilenceMs = defaultSilenceMs } = this.#options
     return continueConnection(record, restored, {
       common: this.#common, silenceMs: replaySilenceMs,
-      mayRepeat: (request) => repeatable.has(request.method) || replay?.(request) === true,
+      mayRepeat: (request) => repeatable.has(request.method) || replay?.(request) === true || (resume !== undefined && !this.#isHttp),
       serve: (socket, connection) => this.#serve(socket, connection),
     })
   }
 
   #serve(socket: Socket, connection: Connection): void {
     setConnection(socket, connection)
-    socket.setNoDelay(true)
+    setAsAccepted(socket, this.#server)
     const { resume } = this.#options
-    if (this.#isHttp) socket.allowHalfOpen = true
-    else if (resume !== undefined) {
-      resume(socket, connection.continuation?.state)
-      return letFlow(socket)
-    }
-    this.#server.emit('connection', socket)
+    if (resume !== undefined && !this.#isHttp) resume(socket, connection.continuation?.state)
+    else this.#server.emit('connection', socket)
+    if (this.#server instanceof HttpServer) awaitRequest(connection, this.#server.keepAliveTimeout)
     letFlow(socket)
   }
 
@@ -247,20 +246,6 @@ export class Continuable {
       if (!isBackdoorsError(error, 'FENCED', 'CLOSED')) throw error
     }
   }
-}
-
-/** It was paused on its way here; as a new connection, it flows as soon as somebody listens. */
-function letFlow(socket: Socket): void {
-  if (socket.listenerCount('data') > 0 || socket.listenerCount('readable') > 0) {
-    socket.resume()
-    return
-  }
-  const flow = (event: string | symbol): void => {
-    if (event !== 'data' && event !== 'readable') return
-    socket.removeListener('newListener', flow)
-    process.nextTick(() => socket.resume())
-  }
-  socket.on('newListener', flow)
 }
 
 function count<T extends string>(counts: Partial<Record<T, number>>, what: T): void {

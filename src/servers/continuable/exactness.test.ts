@@ -268,10 +268,26 @@ describe('a protocol of its own', () => {
     const { run, ends } = await everyInstant({
       input: ['hel', 'lo\n', 'how are', ' you\n', 'bye\n'],
       server: () => createNetServer((socket) => serve(socket, continuationOf(socket) === undefined)),
+      options: { replay: ({ method, url, key }) => method === '' && url === '' && /^client-\d+ [0-9a-f]{16} \d+$/.test(key) },
       isWhole: holds('[bye]'),
     })
     expectExact(ends, run.output)
     expect(resets(ends)).toEqual([])
+  })
+
+  it('is given no input a second time by a server that does not say that it may be', async () => {
+    let given = ''
+    const { run, ends } = await everyInstant({
+      input: ['hel', 'lo\n', 'bye\n'],
+      server: () => createNetServer((socket) => {
+        serve(socket, continuationOf(socket) === undefined)
+        socket.on('data', (text: string) => void (given += text))
+      }),
+      isWhole: holds('[bye]'), observe: () => given.length,
+    })
+    expectExact(ends, run.output)
+    expect(resets(ends)).toEqual(['not-repeatable'])
+    for (const { reset, instant: { decoded } } of ends) expect(reset).toBe(decoded.input.length > 0 ? 'not-repeatable' : undefined)
   })
 
   it('is given to resume() with its state', async () => {

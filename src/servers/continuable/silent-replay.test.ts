@@ -61,7 +61,7 @@ describe('a server that makes a response anew', () => {
 
   it('of another protocol and says nothing ends it likewise', async () => {
     const { wire, from } = await cutOff(createNetServer((socket) => void socket.on('data', () => socket.write('hello'))), 'x', 'hello')
-    const b = await machine(createNetServer((socket) => void socket.resume()), { replaySilenceMs: 5 })
+    const b = await machine(createNetServer((socket) => void socket.resume()), { replaySilenceMs: 5, replay: () => true })
     expect(await wire.restore(from, b.node, 'shop')).toEqual({ name: wire.name, reset: 'replay-silent' })
     await wire.until(() => wire.ended)
     expect(wire.wasReset).toBe(true)

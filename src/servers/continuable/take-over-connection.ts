@@ -12,15 +12,16 @@ import { Gate } from './gate.js'
 import type { RequestMark } from './input-log.js'
 import { recordFlags, wordsOf, type ConnectionRecord, type RecordFields } from './record.js'
 
-/** A request that was begun on the failed machine, and whose response was not decided there. */
+/** A request that was begun on the failed machine, and whose response was not decided there; or what a `net` server was not done with. */
 export interface UnfinishedRequest {
+  /** Of a `net` server, it is empty, and so is all that would be in a head. */
   readonly method: string
   readonly url: string
   /** As they came, name and value in turn, as `rawHeaders` of `http.IncomingMessage` has them. */
   readonly rawHeaders: readonly string[]
   /** All of its body had come. */
   readonly complete: boolean
-  /** As `requestKey` gives it to the handler. */
+  /** As `requestKey` gives it to the handler; of a `net` server, its end is the place in the input where it begins. */
   readonly key: string
 }
 
@@ -129,7 +130,10 @@ function finishFirst(connection: Connection): ResetReason | undefined {
 
 /** Whether giving the unfinished requests to a server again could do something twice. */
 function refusal({ input, id, nonce, preamble }: Connection, record: ConnectionRecord, { mayRepeat }: TakeOverOptions): ResetReason | undefined {
-  if (record.protocol === 'raw') return undefined
+  if (record.protocol === 'raw') {
+    const { start: at, length } = input
+    return length === 0 || mayRepeat({ method: '', url: '', rawHeaders: [], complete: false, key: keyOf(id, nonce, at) }) ? undefined : 'not-repeatable'
+  }
   const refused = input.requests.some((request) => !mayRepeat(unfinished(request, preamble ?? input.slice(request.start, request.headEnd), keyOf(id, nonce, request.number))))
   return refused ? 'not-repeatable' : undefined
 }
