@@ -78,7 +78,7 @@ export class AttachedNode extends EventEmitter<{
     super()
     this.#region = region
     this.#owner = owner
-    this.#link = new DaemonLink(region, owner, (store, adopted) => this.#stores.get(store)?.emit('adopted', adopted))
+    this.#link = new DaemonLink(region, owner, (store, adopted) => this.#stores.get(store)?.emit('adopted', adopted), () => this.#connections.daemonIsThere())
     this.#connections = new ConnectionsLink(region, owner, (outcomes) => this.#link.continued(outcomes))
     this.#every(sweepEveryMs, () => this.#unlessFenced(() => owner.sessions.sweep()))
   }

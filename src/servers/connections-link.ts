@@ -43,6 +43,12 @@ export class ConnectionsLink {
     return () => void (this.#handlers.get(port) === handler && this.#handlers.delete(port))
   }
 
+  /** It may have been away: what is asked of it is asked at once, and soon again where it is not that far yet. */
+  daemonIsThere(): void {
+    this.#retryMs = firstRetryMs
+    if (this.#handlers.size > 0) this.#connect()
+  }
+
   close(): void {
     this.#closed = true
     clearTimeout(this.#retry)
@@ -65,6 +71,7 @@ export class ConnectionsLink {
       }).unref()
       this.#channel = channel
       channel.send(Buffer.from(JSON.stringify({ box: this.#owner.box, generation: this.#owner.generation })))
+      this.#retryMs = firstRetryMs
     } catch {
       // A daemon that is not there costs the server nothing: it is tried again, later.
       again()
@@ -72,7 +79,6 @@ export class ConnectionsLink {
   }
 
   #onMessage(bytes: Uint8Array, descriptors: readonly number[]): void {
-    this.#retryMs = firstRetryMs
     // All become sockets first, so that each has somebody who closes it.
     const sockets = descriptors.map((fd) => new Socket({ ...paused, fd }))
     for (const socket of sockets) socket.on('error', () => undefined)

@@ -14,6 +14,7 @@ export class DaemonLink {
   readonly #region: Region
   readonly #owner: BoxOwner
   readonly #onAdopted: (store: string, adopted: Adopted) => void
+  readonly #onConnected: () => void
   #stores: readonly string[] = []
   #continues: readonly number[] = []
   #socket: Socket | undefined
@@ -21,10 +22,12 @@ export class DaemonLink {
   #retryMs = firstRetryMs
   #closed = false
 
-  constructor(region: Region, owner: BoxOwner, onAdopted: (store: string, adopted: Adopted) => void) {
+  /** @param onConnected the daemon is there, for the first time or again */
+  constructor(region: Region, owner: BoxOwner, onAdopted: (store: string, adopted: Adopted) => void, onConnected: () => void) {
     this.#region = region
     this.#owner = owner
     this.#onAdopted = onAdopted
+    this.#onConnected = onConnected
     this.#connect()
   }
 
@@ -58,6 +61,7 @@ export class DaemonLink {
     socket.once('connect', () => {
       this.#retryMs = firstRetryMs
       this.#announce()
+      this.#onConnected()
     })
     // A daemon that is not there, or says nonsense, costs the server nothing: it is tried again, later.
     socket.on('error', () => undefined)
