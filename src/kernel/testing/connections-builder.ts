@@ -2,7 +2,7 @@
 import { Kallsyms, type KernelSymbol } from '../kallsyms.js'
 import { KernelImage } from '../kernel-image.js'
 import { pageBytes, x86FourLevel } from '../page-table-format.js'
-import { Vmcoreinfo } from '../vmcoreinfo.js'
+import { builtNote } from './built-image.js'
 import { packSymbols } from './kallsyms-builder.js'
 import { writeMember } from './members.js'
 import { PageTables } from './page-tables.js'
@@ -11,8 +11,6 @@ const base = 0xffff_8880_0000_0000n
 const vmemmap = 0xffff_ea00_0000_0000n
 const [firstPage, pages] = [16, 496]
 const buckets = 16
-/** Its page tables begin at 0. */
-const note = new Vmcoreinfo(Buffer.from('OSRELEASE=0-built\nPAGESIZE=4096\nSYMBOL(swapper_pg_dir)=ffffffff80000000\nNUMBER(phys_base)=0\n'))
 const sock = 'inet_conn.icsk_inet.sk'
 
 export interface BuiltBuffer {
@@ -83,7 +81,7 @@ export class ConnectionsBuilder {
   /** As it stands now. @param symbols that it is left without */
   image(...without: readonly string[]): KernelImage {
     const symbols = new Kallsyms(packSymbols(this.#symbols.filter(({ name }) => !without.includes(name)), base - 4096n))
-    return new KernelImage({ physical: this.#tables.physical, note, format: x86FourLevel, memory: this.#tables.open(), symbols, types: this.#host.types, notePhysical: 0 })
+    return new KernelImage({ physical: this.#tables.physical, note: builtNote, format: x86FourLevel, memory: this.#tables.open(), symbols, types: this.#host.types, notePhysical: 0 })
   }
 
   /** @returns where in the RAM its `tcp_sock` is */

@@ -5,6 +5,7 @@ import { tinyGeometry } from '../../region/testing/writer-box.js'
 import { Kallsyms } from '../kallsyms.js'
 import { KernelImage } from '../kernel-image.js'
 import { pageBytes, x86FourLevel } from '../page-table-format.js'
+import { builtNote } from './built-image.js'
 import { packSymbols } from './kallsyms-builder.js'
 import { writeMember } from './members.js'
 import { PageTables } from './page-tables.js'
@@ -64,7 +65,7 @@ export class HostBuilder {
   /** As it stands now. */
   image(): KernelImage {
     const symbols = new Kallsyms(packSymbols([{ type: 'D', name: 'init_task', address: this.addressOf(this.#initTask) }], base - 4096n))
-    return new KernelImage({ physical: this.#tables.physical, note: this.#host.note, format: x86FourLevel, memory: this.#tables.open(), symbols, types: this.#host.types, notePhysical: 0 })
+    return new KernelImage({ physical: this.#tables.physical, note: builtNote, format: x86FourLevel, memory: this.#tables.open(), symbols, types: this.#host.types, notePhysical: 0 })
   }
 
   get initTask(): bigint {

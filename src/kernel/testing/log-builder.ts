@@ -2,6 +2,7 @@
 import { Kallsyms } from '../kallsyms.js'
 import { KernelImage } from '../kernel-image.js'
 import { x86FourLevel } from '../page-table-format.js'
+import { builtNote } from './built-image.js'
 import { packSymbols } from './kallsyms-builder.js'
 import { writeMember } from './members.js'
 import { PageTables } from './page-tables.js'
@@ -27,7 +28,7 @@ export class LogBuilder {
     for (let page = 0; page < 8; page++) this.#tables.map(at(page), offsetOf(page))
     this.#view = new DataView(this.#tables.ram.buffer)
     const symbols = new Kallsyms(packSymbols([{ type: 'd', name: 'prb', address: at(0) }, { type: 'd', name: 'ring', address: at(0) + 64n }], base - 4096n))
-    this.#image = new KernelImage({ physical: this.#tables.physical, note: host.note, format: x86FourLevel, memory: this.#tables.open(), symbols, types: host.types, notePhysical: 0 })
+    this.#image = new KernelImage({ physical: this.#tables.physical, note: builtNote, format: x86FourLevel, memory: this.#tables.open(), symbols, types: host.types, notePhysical: 0 })
     const view = this.#view
     view.setBigUint64(offsetOf(0), at(0) + 64n, true)
     this.setRing('desc_ring.count_bits', BigInt(this.countBits))

@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest'
 import { isBackdoorsError } from '../../errors.js'
 import { Random } from '../../fabric/mock/random.js'
 import { damage } from '../../region/testing/damage.js'
-import { surviveDamage } from '../testing/hostile-memory.js'
+import type { KernelImage } from '../kernel-image.js'
+import { surviveDamage, withChanges } from '../testing/hostile-memory.js'
 import { LogBuilder, states } from '../testing/log-builder.js'
 import { panickedHost, reported } from '../testing/panicked-host.js'
 import { linesOf, readLog } from './log.js'
@@ -158,5 +159,59 @@ describe('a log made by hand', () => {
 
   it('of the recorded host, damaged on the way, gives an answer or an error', async () => {
     await surviveDamage(host, [3, 20], 200, readLog, ({ entries }) => expect(entries.length).toBeLessThan(1 << 16))
+  })
+})
+
+describe('a log that is written on while it is read', () => {
+  const message = (number: number): string => `message ${number} of many`
+
+  /**
+   * Twelve messages, which nearly fill the ring of text; more are added as the log is read.
+   * @param onAnswer is told of each part of an answer, which shows the memory as it was before, and may bring it up to date
+   */
+  function moving(onAnswer: (part: { readonly bytes: Uint8Array; readonly renew: () => void }, add: (count: number) => void) => void): KernelImage {
+    const log = new LogBuilder(host)
+    let next = 0
+    const add = (count: number): void => {
+      for (let i = 0; i < count; i++) log.add(message(next++))
+    }
+    add(12)
+    return withChanges(log.image(), (bytes, { offset, length }) => onAnswer({ bytes, renew: () => bytes.set(log.ram.subarray(offset, offset + length)) }, add))
+  }
+
+  /** What is read in one batch, in this order, told by its length. */
+  const parts = ['descriptors', 'infos', 'text'] as const
+  const sizeOf = (name: string): number => host.types.sizeOf(host.types.find(name)?.id ?? 0)
+  const partOf = ({ length }: Uint8Array): (typeof parts)[number] | undefined => parts[[12 * sizeOf('prb_desc'), 12 * sizeOf('printk_info'), 512].indexOf(length)]
+  const numbers = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => message(from + i))
+
+  it.each<[number, string, string[]]>([
+    [6, 'descriptors', numbers(3, 11)], [6, 'infos', numbers(3, 11)], [6, 'text', numbers(3, 11)], [6, 'nothing', numbers(3, 11)],
+    [30, 'descriptors', []], [30, 'infos', []], [30, 'text', []], [30, 'nothing', []],
+  ])('loses what was given up meanwhile, and nothing else, where %d messages come before its %s are read', async (count, first, expected) => {
+    const order: string[] = []
+    const { entries, unfinished, lost, faults } = await readLog(moving(({ bytes, renew }, add) => {
+      const part = partOf(bytes)
+      if (part !== undefined) order.push(part)
+      if (part === first || (first === 'nothing' && part === 'text')) add(count)
+      if (order.includes(first)) renew()
+    }))
+    expect([entries.map(({ text }) => text), unfinished, lost, faults, order]).toEqual([expected, 0, 0, [], parts])
+  })
+
+  it('has no message that was never written, and those in order, whenever others come', { timeout: fuzzTimeoutMs }, async () => {
+    await fc.assert(fc.asyncProperty(fc.nat(), async (seed) => {
+      const random = new Random(seed)
+      const { entries, faults } = await readLog(moving(({ renew }, add) => {
+        if (random.chance(0.4)) add(random.integer(1, 20))
+        if (random.chance(0.5)) renew()
+      })).catch((error: unknown) => {
+        if (!isBackdoorsError(error, 'KERNEL_DATA_CORRUPT')) throw error
+        return { entries: [], faults: [] }
+      })
+      expect(entries.map(({ text }) => text)).toEqual(entries.map(({ sequence }) => message(Number(sequence))))
+      expect(entries.every(({ sequence }, i) => i === 0 || sequence > (entries[i - 1]?.sequence ?? 0n))).toBe(true)
+      expect(new Set(faults.map(({ code }) => code)).size).toBeLessThanOrEqual(1)
+    }), fuzz(300))
   })
 })

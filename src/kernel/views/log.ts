@@ -124,11 +124,13 @@ export async function readLog(image: KernelImage): Promise<KernelLog> {
   const faults: Faults = []
   const used = stretchesOf(ring)
   const elements = ({ first, count }: Stretch, start: bigint, elementBytes: number) => ({ address: BigInt.asUintN(64, start + BigInt(first * elementBytes)), length: count * elementBytes, elementBytes })
-  const [text, ...rings] = (await readPieces(image.memory, [
-    { address: ring.textAt, length: 2 ** ring.sizeBits },
+  // The text comes last: what a descriptor says is written has been written by then.
+  const read = await readPieces(image.memory, [
     ...used.flatMap((stretch) => [elements(stretch, ring.descriptorsAt, layout.descriptorBytes), elements(stretch, ring.infosAt, layout.infoBytes)]),
-  ], faults)) as [Pieces, ...Pieces[]]
-  const stretches = used.map((stretch, i) => ({ ...stretch, descriptors: rings[2 * i] as Pieces, infos: rings[2 * i + 1] as Pieces }))
+    { address: ring.textAt, length: 2 ** ring.sizeBits },
+  ], faults)
+  const stretches = used.map((stretch, i) => ({ ...stretch, descriptors: read[2 * i] as Pieces, infos: read[2 * i + 1] as Pieces }))
+  const text = read.at(-1) as Pieces
   // A living kernel has written on meanwhile: what it has given up since then may be written over.
   const after = ringOf(image, await image.readObject(layout.ring, at))
   const found = decode({ image, layout, ring: { ...ring, tail: after.tail, textTail: after.textTail }, stretches, text }, faults)
@@ -187,9 +189,8 @@ function decode(contents: Contents, faults: Faults): Omit<KernelLog, 'faults'> {
   const found: LogEntry[] = []
   const ahead: number[] = []
   const counts = { nothing: 0, unfinished: 0, lost: 0, damaged: 0 }
-  const most = 2 ** ring.countBits - 1
-  // A head that has gone round since the tail was read leaves nothing.
-  const last = ring.tail + (ring.head < ring.tail ? most : Math.min(ring.head - ring.tail, most))
+  // From the tail after the reading to the head before it: what was there all the while. A tail that has passed that head leaves nothing.
+  const last = Math.min(ring.head, ring.tail + 2 ** ring.countBits - 1)
   for (let id = ring.tail; id <= last; id++) {
     const entry = entryAt(contents, id)
     if (typeof entry === 'string') counts[entry]++
