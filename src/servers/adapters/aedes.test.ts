@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startTypescript } from '../../region/testing/child.js'
 import { BackdoorsPersistence } from './aedes.js'
@@ -166,5 +167,47 @@ describe('the persistence of aedes', () => {
     for (const each of [persistence, await persistenceOf(lone)]) {
       expect(((await each.outgoingStream({ id: 'panel' }).toArray()) as PacketLike[]).map(({ brokerCounter }) => brokerCounter)).toEqual([1, 2, 3])
     }
+  })
+
+  it('puts a message into all queues or none, and takes its repetition for a new one', async () => {
+    const { broker, port } = await serveMqtt(lone.node, closers)
+    const panels = [await connectMqtt(closers, port, 'one'), await connectMqtt(closers, port, 'two')]
+    for (const { client } of panels) await client.subscribeAsync('heat', { qos: 2 })
+    for (const { client } of panels) await client.endAsync()
+    // Room for the incoming record and one message more, but not for two.
+    const filler = lone.node.sessions<number>('filler')
+    const fill = (): void => {
+      for (let i = 0; ; i++) filler.commit(`${i}`, i)
+    }
+    expect(fill).toThrow(expect.objectContaining({ code: 'BOX_FULL' }) as Error)
+    for (const i of [0, 1]) filler.delete(`${i}`)
+    const sensor = await connectMqtt(closers, port, 'sensor')
+    const refused = once(broker, 'clientError')
+    const closed = new Promise<void>((resolve) => sensor.client.once('close', () => resolve()))
+    const publishing = sensor.client.publishAsync('heat', '20', { qos: 2 })
+    expect((await refused)[1]).toMatchObject({ code: 'BOX_FULL' })
+    expect(['incoming', 'outgoing'].map((store) => lone.node.sessions(`mqtt.${store}`).size)).toEqual([0, 0])
+    filler.delete('2')
+    // It sends again what was not acknowledged.
+    await closed
+    const { incomingStore, outgoingStore } = sensor.client
+    sensor.client.reconnect({ incomingStore, outgoingStore })
+    await publishing
+    for (const id of ['one', 'two']) {
+      const panel = await connectMqtt(closers, port, id)
+      expect(await panel.until(1)).toEqual(['heat 20'])
+      await panel.client.endAsync()
+    }
+    await sensor.client.endAsync()
+    expect(['incoming', 'outgoing'].map((store) => lone.node.sessions(`mqtt.${store}`).size)).toEqual([0, 0])
+  })
+
+  it('takes the repetition of a message whose retained copy could not be kept for a new one', async () => {
+    const persistence = await persistenceOf(lone)
+    const client = { id: 'sensor' }
+    const packet = { ...message({ retain: true, payload: Buffer.alloc(1000) }), messageId: 3 }
+    await persistence.incomingStorePacket(client, packet)
+    await expect(persistence.storeRetained({ ...packet, topic: 'x'.repeat(8 << 20) })).rejects.toMatchObject({ code: 'SESSION_TOO_LARGE' })
+    await expect(persistence.incomingGetPacket(client, packet)).rejects.toThrow('no such packet')
   })
 })

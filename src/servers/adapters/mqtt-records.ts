@@ -20,11 +20,14 @@ export interface PacketLike {
 
 export interface ClientLike {
   readonly id: string
+  /** What aedes publishes when the connection ends. */
+  will?: unknown
+  readonly conn?: { destroy(): unknown } | null
 }
 
 export interface BrokerLike {
   readonly id: string
-  emit?(event: 'error', error: unknown): unknown
+  readonly clients?: Readonly<Record<string, ClientLike>>
 }
 
 export interface Subscription {

@@ -1,7 +1,10 @@
 /** Packets in order for each client: one record for each, so that a long queue costs no more to add to than a short one. */
 import { randomBytes } from 'node:crypto'
+import type { BackdoorsError } from '../../errors.js'
 import type { SessionStore } from '../session-store.js'
-import { copyOf, keyOf, restored, type PacketLike } from './mqtt-records.js'
+import { checkPacket } from './mqtt-checks.js'
+import { copyOf, keyOf, packetOf, restored, type PacketLike } from './mqtt-records.js'
+import { takeUp } from './take-up.js'
 
 export interface QueuedRecord {
   readonly clientId: string
@@ -28,20 +31,34 @@ export class PacketQueues {
   }
 
   /** Takes up what is there, and what comes over. @returns what ends that */
-  follow(): () => void {
-    this.#take([...this.#store.ids()])
-    const onAdopted = ({ ids }: { readonly ids: readonly string[] }): void => this.#take(ids)
-    this.#store.on('adopted', onAdopted)
-    return () => this.#store.off('adopted', onAdopted)
+  async follow(onError: (error: BackdoorsError) => void): Promise<() => void> {
+    const changed = new Set<Queued[]>()
+    const taken = (): void => {
+      for (const queue of changed) queue.sort(inOrder)
+      changed.clear()
+    }
+    return await takeUp(this.#store, { take: (record, id) => void changed.add(this.#take(record, id)), taken, onError })
   }
 
-  push(clientId: string, packet: PacketLike): void {
+  /** Into all of these clients' queues, or none. */
+  pushAll(clientIds: readonly string[], packet: PacketLike): void {
+    const pushed: Queued[] = []
+    try {
+      for (const clientId of clientIds) pushed.push(this.push(clientId, packetOf(packet)))
+    } catch (error) {
+      for (const queued of pushed) this.remove(queued)
+      throw error
+    }
+  }
+
+  push(clientId: string, packet: PacketLike): Queued {
     const queued = { clientId, origin: this.#own, epoch: this.#epoch, number: this.#last + 1, packet }
     this.#commit(queued)
     this.#last++
     const queue = this.#queues.get(clientId)
     if (queue) queue.push(queued)
     else this.#queues.set(clientId, [queued])
+    return queued
   }
 
   replace(queued: Queued, packet: PacketLike): void {
@@ -74,21 +91,20 @@ export class PacketQueues {
     this.#store.commit(recordId(queued), { ...queued, packet: copyOf(queued.packet) })
   }
 
-  #take(ids: readonly string[]): void {
-    const changed = new Set<Queued[]>()
-    for (const id of ids) {
-      const record = this.#store.get(id)
-      if (record === undefined) continue
-      const { clientId, origin, epoch, number, packet } = record
-      this.#epoch = Math.max(this.#epoch, Math.min(epoch + 1, Number.MAX_SAFE_INTEGER))
-      const queue = this.#queues.get(clientId) ?? []
-      this.#queues.set(clientId, queue)
-      queue.push({ clientId, origin, epoch, number, packet: restored(packet) })
-      changed.add(queue)
-    }
-    for (const queue of changed) queue.sort(inOrder)
+  /** @returns the queue, which has to be put in order */
+  #take(record: QueuedRecord, id: string): Queued[] {
+    const { clientId, origin, epoch, number, packet } = record
+    if (typeof origin !== 'string' || !isPosition(epoch) || !isPosition(number) || id !== recordId(record)) throw new TypeError('it has no place in a queue')
+    checkPacket(packet)
+    this.#epoch = Math.max(this.#epoch, Math.min(epoch + 1, Number.MAX_SAFE_INTEGER))
+    const queue = this.#queues.get(clientId) ?? []
+    this.#queues.set(clientId, queue)
+    queue.push({ clientId, origin, epoch, number, packet: restored(packet) })
+    return queue
   }
 }
+
+const isPosition = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 1
 
 /** Two servers that filled a client's queues at the same time are told apart by their origins alone. */
 const inOrder = (a: Queued, b: Queued): number => a.epoch - b.epoch || Number(a.origin > b.origin) - Number(a.origin < b.origin) || a.number - b.number
