@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events'
 import { pino, type Logger } from 'pino'
 import { BackdoorsError } from '../errors.js'
+import type { RequestHandlers } from '../fabric/enrollment/requests.js'
 import { memorySocketPathOf } from '../fabric/relay/relay-path.js'
 import { RelayServer, type RelayedSource } from '../fabric/relay/relay-server.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
@@ -10,6 +11,7 @@ import type { Condition } from '../monitor/conditions.js'
 import type { Opinion } from '../monitor/second-opinion.js'
 import type { BoxVerdict, Evidence, NodeVerdict } from '../monitor/verdict.js'
 import type { RecoveryStep } from '../region/control.js'
+import type { Region } from '../region/region.js'
 import type { RecoveryReport, RecoveryTarget } from '../recovery/recover.js'
 import { socketPathOf } from '../servers/local-protocol.js'
 import { Addresses } from './addresses/addresses.js'
@@ -93,9 +95,21 @@ export async function startDaemon(config: DaemonConfigInput, options: DaemonOpti
   return daemon
 }
 
+/** How a daemon reaches its peers; the last argument is what they may call, where the fabric has connections for that. */
+export type OpenFabric = (config: DaemonConfig, region: Region, log: Logger, methods: RequestHandlers) => Promise<PeerFabric>
+
+/** As the configuration has it. */
+const openConfigured: OpenFabric = async (config, region, log, methods) => {
+  if (config.fabric === 'shm') return new ShmPeers(config.cluster, samplerSettings(config, log))
+  // Loaded only where it is used: a machine without libibverbs runs everything else.
+  const { VerbsPeers } = await import('./peers/verbs-peers.js')
+  return await VerbsPeers.open(config, region, log, methods)
+}
+
 export class Daemon extends EventEmitter<DaemonEvents> {
   readonly config: DaemonConfig
   readonly #log: Logger
+  readonly #openFabric: OpenFabric
   readonly #own: OwnRegion
   readonly #handover: Handover
   readonly #addresses: Addresses
@@ -119,10 +133,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   #closing: Promise<void> | undefined
 
   /** Use `startDaemon`. */
-  constructor(config: DaemonConfig, log: Logger) {
+  constructor(config: DaemonConfig, log: Logger, openFabric = openConfigured) {
     super()
     this.config = config
     this.#log = log
+    this.#openFabric = openFabric
     this.#membership = openMembership(config, {
       onChange: () => this.#onMembers(),
       onTrouble: (error) => log.error({ err: error }, `membership: ${error.message}`),
@@ -177,7 +192,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#lookAfter = setInterval(() => this.#lookAfterOwn(), lookAfterEveryMs)
     this.#addresses.reserve()
     this.#sampler.start()
-    const fabric = await this.#openFabric()
+    const observe = observeHandler((name) => this.#watchers.find(({ peer }) => peer.name === name), lookWithinMs(config.watch.unreachableAfterMs))
+    const fabric = await this.#openFabric(config, this.#own.region, this.#log, new Map([[observeMethod, observe]]))
     this.#fabric = fabric
     fabric.setMembers(this.#membership.current)
     this.#followPlan(fabric)
@@ -304,14 +320,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const { node, watch } = this.config
     const down = new Set(this.#watchers.filter(({ isDown }) => isDown).map(({ peer }) => peer.name))
     return watchPicture(node, this.#membership.current, this.#watchers.map(({ peer }) => peer.name), watch.peers, (peer) => down.has(peer))
-  }
-
-  async #openFabric(): Promise<PeerFabric> {
-    if (this.config.fabric === 'shm') return new ShmPeers(this.config.cluster, samplerSettings(this.config, this.#log))
-    // Loaded only where it is used: a machine without libibverbs runs everything else.
-    const { VerbsPeers } = await import('./peers/verbs-peers.js')
-    const observe = observeHandler((name) => this.#watchers.find(({ peer }) => peer.name === name), lookWithinMs(this.config.watch.unreachableAfterMs))
-    return VerbsPeers.open(this.config, this.#own.region, this.#log, new Map([[observeMethod, observe]]))
   }
 
   #watcherOf(node: unknown): PeerWatcher {

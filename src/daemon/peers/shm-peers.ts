@@ -35,7 +35,7 @@ export class ShmPeers implements PeerFabric {
   }
 
   /** Whoever can open the file can read it. */
-  setMembers(): void {
+  setMembers(_members: readonly PeerConfig[]): void {
     // There is nobody to cut off.
   }
 

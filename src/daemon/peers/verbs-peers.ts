@@ -1,7 +1,7 @@
 /** Peers over RDMA: enrolled by mutual TLS, read through queue pairs that exist before anything fails. */
 import type { Logger } from 'pino'
 import { BackdoorsError } from '../../errors.js'
-import { type ControlConnection, Credentials, EnrollmentServer, type Hello, type RequestHandlers, type Welcome } from '../../fabric/enrollment/index.js'
+import type { ControlConnection, Credentials, Hello, RequestHandlers, Welcome } from '../../fabric/enrollment/index.js'
 import { toWire } from '../../fabric/enrollment/messages.js'
 import type { RequestHandler } from '../../fabric/enrollment/requests.js'
 import { VerbsDevice } from '../../fabric/verbs/device.js'
@@ -15,6 +15,7 @@ import { HostKeeper } from './host-keeper.js'
 import { HostLender } from './host-lender.js'
 import { hostRegionAnswer, hostRegionMethod, hostRegionRequest, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage } from './host-messages.js'
 import { Observers, opinionTimeoutMs } from '../watching/observers.js'
+import { loadCredentials, PeerEnrollment } from './peer-enrollment.js'
 import type { PeerFabric, PeerHandlers } from './peer-fabric.js'
 import { samplerSettings } from '../watching/sampler-settings.js'
 import { SharedKeepers, type KeeperUse } from './shared-keepers.js'
@@ -28,9 +29,7 @@ export class VerbsPeers implements PeerFabric {
   readonly #device: VerbsDevice
   readonly #lender: VerbsLender
   readonly #credentials: Credentials
-  readonly #server: EnrollmentServer
-  /** The connection that a peer's queue pairs were lent over; an older one that ends takes nothing back. */
-  readonly #lentOver = new Map<string, AbortSignal>()
+  readonly #enrollment: PeerEnrollment
   readonly #keepers = new SharedKeepers<VerbsKeeper>()
   readonly #hostKeepers = new Set<HostKeeper>()
   readonly #hosts = new Map<string, HostLender>()
@@ -38,19 +37,15 @@ export class VerbsPeers implements PeerFabric {
   readonly #methods: RequestHandlers
   readonly observers: Observers
   #members: readonly PeerConfig[]
-  #names: ReadonlySet<string>
   readonly #cache = new DirectorySymbolCache(defaultCacheFolder())
 
   /** @throws BackdoorsError VERBS_UNAVAILABLE, DEVICE_NOT_FOUND, NO_USABLE_GID, MEMLOCK_LIMIT, KEYS_MISSING, CERTIFICATE_INVALID */
   static async open(config: DaemonConfig, region: Region, log: Logger, methods: RequestHandlers = new Map()): Promise<VerbsPeers> {
-    const credentials = await Credentials.load(config.keys as string)
-    if (credentials.node !== config.node) {
-      throw new BackdoorsError('CERTIFICATE_INVALID', `The keys in ${config.keys} are those of node ${credentials.node}, not of ${config.node}.`, { peer: config.node, path: config.keys as string })
-    }
+    const credentials = await loadCredentials(config)
     const peers = new VerbsPeers(config, region, log, credentials, methods)
     try {
       for (const host of config.hosts) peers.#hosts.set(host.name, peers.#lenderFor(host))
-      await peers.#server.start()
+      await peers.#enrollment.start()
     } catch (error) {
       await peers.close()
       throw error
@@ -76,13 +71,11 @@ export class VerbsPeers implements PeerFabric {
     log.info({ device: this.#device.name, gid: this.#device.gid }, 'RDMA device opened')
     this.#lender = new VerbsLender({ device: this.#device, memory: region.memory, control: { offset: control.offset, length: control.bytes }, queuePairs })
     this.#members = config.peers
-    this.#names = new Set(config.peers.map(({ name }) => name))
-    this.#server = new EnrollmentServer({
-      listen: config.listen as { host: string; port: number },
+    this.#enrollment = new PeerEnrollment({
+      config,
       credentials,
-      cluster: config.cluster,
-      peers: () => this.#names,
-      lend: async (peer, hello, signal) => this.#lend(peer, hello, signal),
+      lend: (peer, hello) => this.#lend(peer, hello),
+      release: (peer) => this.#release(peer),
       handlers: new Map<string, RequestHandler>([
         ...methods,
         [lendHostMethod, async (body, { peer, signal }) => {
@@ -91,15 +84,13 @@ export class VerbsPeers implements PeerFabric {
         }],
         [hostRegionMethod, async (body, { peer }) => toWire(hostRegionAnswer, await this.#hostOf(parseMessage(hostRegionRequest, body, peer).host).look())],
       ]),
-      logger: log,
+      log,
     })
   }
 
-  /** Who is no member any more is lent nothing any more. */
   setMembers(members: readonly PeerConfig[]): void {
     this.#members = members
-    this.#names = new Set(members.map(({ name }) => name))
-    this.#server.recheckPeers()
+    this.#enrollment.setMembers(members)
   }
 
   /** @throws BackdoorsError PEER_UNKNOWN where the peer is to be reached through one that is no member */
@@ -143,7 +134,7 @@ export class VerbsPeers implements PeerFabric {
 
   /** Those that stand: to peers that are watched, and from those that watch. Of two to one peer the one that answered last. */
   #connections(): ReadonlyMap<string, ControlConnection> {
-    const connections = new Map(this.#server.connections)
+    const connections = new Map(this.#enrollment.connections)
     for (const [name, { connection }] of this.#keepers.entries()) {
       if (connection && connection.answeredAgoMs <= (connections.get(name)?.answeredAgoMs ?? Infinity)) connections.set(name, connection)
     }
@@ -157,23 +148,21 @@ export class VerbsPeers implements PeerFabric {
   async close(): Promise<void> {
     await Promise.all([...this.#hostKeepers].map((keeper) => keeper.close()))
     await this.#keepers.close()
-    await this.#server.close()
+    await this.#enrollment.close()
     for (const host of this.#hosts.values()) host.close()
     this.#lender.close()
     this.#device.close()
   }
 
-  #lend(peer: string, hello: Hello, signal: AbortSignal): Welcome {
+  #lend(peer: string, hello: Hello): Welcome {
     if (hello.fabric !== 'verbs') throw new BackdoorsError('HANDSHAKE_REFUSED', `Node ${this.#config.node} lends over verbs only.`, { peer })
     const { endpoints, windows } = this.#lender.accept(peer, hello.endpoints)
-    this.#lentOver.set(peer, signal)
-    signal.addEventListener('abort', () => {
-      if (this.#lentOver.get(peer) !== signal) return
-      this.#lentOver.delete(peer)
-      this.#lender.release(peer)
-      for (const host of this.#hosts.values()) host.release(peer)
-    }, { once: true })
     const { incarnation, plan } = this.#region.header
     return { fabric: 'verbs', incarnation, layoutVersion, regionLength: plan.regionBytes, endpoints, windows }
+  }
+
+  #release(peer: string): void {
+    this.#lender.release(peer)
+    for (const host of this.#hosts.values()) host.release(peer)
   }
 }
