@@ -10,6 +10,9 @@ import type { Guest } from './guest.js';
 const lookEveryMs = 2;
 const patienceMs = 30_000;
 
+/** The kernel panics in the shell that runs it. */
+export const panicCommand = 'echo c > /proc/sysrq-trigger';
+
 /** As `performance.now()` tells time. */
 export interface PanicTimes {
   /** When `panic_cpu` was set. */
@@ -24,7 +27,7 @@ export async function panicKernel(guest: Guest, ramPath: string): Promise<PanicT
   try {
     const image = await KernelImage.learn({ physical: ram });
     // The shell dies with its machine: there is no end of it to wait for.
-    await guest.spawn('echo c > /proc/sysrq-trigger');
+    await guest.spawn(panicCommand);
     const deadlineMs = performance.now() + patienceMs;
     let panickedMs: number | undefined;
     for (;;) {
