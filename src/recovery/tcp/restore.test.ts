@@ -7,7 +7,7 @@ import { expectCode } from '../../../addon/test/native-fixture.js'
 import { networkAddon } from '../../native/load.js'
 import type { NativeTcpConnection, NetworkAddon, RestoredOrNot } from '../../native/network.js'
 import { resetReasons, type TcpConnection } from './connection.js'
-import { abandonConnections, activateConnections, hintResend, restoreConnections } from './restore.js'
+import { abandonConnections, activateConnections, hintResend, resendSent, restoreConnections } from './restore.js'
 import { checkConnection } from './valid-connection.js'
 
 const four = (last: number): Uint8Array => Uint8Array.of(192, 0, 2, last)
@@ -24,17 +24,23 @@ const refused = (call: string, errnoName: string): RestoredOrNot => ({ call, err
 function made(answers: readonly RestoredOrNot[] = [], alive: readonly (RestoredOrNot | undefined)[] = []) {
   const asked: NativeTcpConnection[] = []
   const calls: string[] = []
-  const network: Pick<NetworkAddon, 'restoreConnections' | 'activateConnections' | 'hintResend' | 'resetConnection' | 'closeDescriptor'> = {
+  const sent: NativeTcpConnection[] = []
+  const network: Pick<NetworkAddon, 'restoreConnections' | 'activateConnections' | 'hintResend' | 'resendSent' | 'resetConnection' | 'closeDescriptor'> = {
     restoreConnections: (connections) => {
       asked.push(...connections)
       return connections.map((_, i) => answers[i] ?? { descriptor: 100 + i })
     },
     activateConnections: (descriptors) => descriptors.map((_, i) => alive[i] as undefined),
-    hintResend: (connections, times) => void calls.push(`hint ${connections.length} ${times}`),
+    hintResend: (connections, times) => {
+      sent.push(...connections)
+      calls.push(`hint ${connections.length} ${times}`)
+      return undefined
+    },
+    resendSent: (connections) => void sent.push(...connections),
     resetConnection: (descriptor) => void calls.push(`reset ${descriptor}`),
     closeDescriptor: (descriptor) => void calls.push(`close ${descriptor}`),
   }
-  return { network, asked, calls }
+  return { network, asked, calls, sent }
 }
 const isLocal = (): boolean => false
 
@@ -107,6 +113,20 @@ describe('restored connections', () => {
     expect([activated.length, dead.map(({ connection, reason }) => [connection.read, reason]), calls]).toEqual([1, [[1, 'not-restored']], ['close 101']])
     expect(activateConnections(network, restored).activated).toEqual(activated)
     expect([hintResend(network, activated), calls.at(-1)]).toEqual([undefined, 'hint 1 6'])
+  })
+
+  it('are told of, and sent again, without more of their queues than is sent', () => {
+    const { network, sent } = made()
+    const large = with_({ sndUna: 0xffff_fffe, sndNxt: 100_000, unread: new Uint8Array(50_000), unacknowledged: Uint8Array.from({ length: 120_000 }, (_, i) => i) })
+    const { restored } = restoreConnections({ network, connections: [large, sound, with_({ sndNxt: sound.sndUna })], isLocal })
+    hintResend(network, restored)
+    const header = { rcvNxt: 5, unread: new Uint8Array(), unacknowledged: new Uint8Array() }
+    expect(sent.splice(0)).toMatchObject([{ ...header, sndUna: 100_000, sndNxt: 100_000 }, { ...header, sndUna: 1, sndNxt: 1 }, { ...header, sndUna: 0xffff_fffe, sndNxt: 0xffff_fffe }])
+    resendSent(network, restored)
+    expect(sent).toMatchObject([
+      { rcvNxt: 5, sndUna: 0xffff_fffe, sndNxt: 14_598, unread: new Uint8Array(), unacknowledged: large.unacknowledged.subarray(0, 14_600) },
+      { sndUna: 0xffff_fffe, sndNxt: 1, unread: new Uint8Array(), unacknowledged: new Uint8Array(3) },
+    ])
   })
 
   it('are closed or reset once, and not at all when they are somebody else\'s', () => {

@@ -132,6 +132,9 @@ export function activateConnections(network: Network, restored: readonly Restore
  * and a minute or two at the most.
  */
 const mostBackOffs = 6
+/** As many as `resendSent` sends. */
+const mostSegments = 10
+const nothing = new Uint8Array()
 
 /**
  * Lets clients whose requests were lost send them again now, and not when their backed-off time-outs end (RFC 6069, which Linux follows):
@@ -140,7 +143,7 @@ const mostBackOffs = 6
  * @returns the failure, if there was one (CAP_NET_RAW is needed)
  */
 export function hintResend(network: Pick<NetworkAddon, 'hintResend'>, activated: readonly RestoredSocket[]): BackdoorsError | undefined {
-  return notSent(network.hintResend(activated.map(({ connection }) => forKernel(connection)), mostBackOffs), 'Clients could not be told to send again')
+  return notSent(network.hintResend(activated.map(({ connection }) => withoutQueues(connection)), mostBackOffs), 'Clients could not be told to send again')
 }
 
 /**
@@ -148,7 +151,7 @@ export function hintResend(network: Pick<NetworkAddon, 'hintResend'>, activated:
  * at its time-out for a new connection, in a second or later. Otherwise as `hintResend`.
  */
 export function resendSent(network: Pick<NetworkAddon, 'resendSent'>, activated: readonly RestoredSocket[]): BackdoorsError | undefined {
-  return notSent(network.resendSent(activated.map(({ connection }) => forKernel(connection))), 'What had been sent could not be sent again')
+  return notSent(network.resendSent(activated.flatMap(({ connection }) => withSegmentsOnly(connection))), 'What had been sent could not be sent again')
 }
 
 function notSent(failed: CallFailed | undefined, doing: string): BackdoorsError | undefined {
@@ -182,6 +185,17 @@ function forKernel(connection: TcpConnection): NativeTcpConnection {
   // The lowest bit would choose microseconds (TCP_TIMESTAMP, since Linux 6.7).
   const goOnFrom = timestamp === undefined ? undefined : ((timestamp + timestampMarginMs + 1) & ~1) >>> 0
   return { ...connection, local: unmapped(connection.local), remote: unmapped(connection.remote), options: { ...connection.options, timestamp: goOnFrom } }
+}
+
+/** What is passed is copied: of a message about a connection, which quotes a header, no queue. */
+const withoutQueues = (connection: TcpConnection): NativeTcpConnection => ({ ...forKernel(connection), sndUna: connection.sndNxt, unread: nothing, unacknowledged: nothing })
+
+/** As many segments as are sent again, of what was sent; nothing where nothing was. */
+function withSegmentsOnly(connection: TcpConnection): NativeTcpConnection[] {
+  const { sndUna, sndNxt, unacknowledged, options: { mssClamp } } = connection
+  const length = Math.min((sndNxt - sndUna) >>> 0, mostSegments * mssClamp)
+  if (length === 0) return []
+  return [{ ...forKernel(connection), sndNxt: (sndUna + length) >>> 0, unread: nothing, unacknowledged: unacknowledged.subarray(0, length) }]
 }
 
 /** Those that this machine has at the moment. */
