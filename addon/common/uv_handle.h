@@ -111,4 +111,20 @@ class PollHandle : public UvHandle<uv_poll_t> {
   }
 };
 
+// Runs something once, later, on the event loop.
+class TimerHandle : public UvHandle<uv_timer_t> {
+ public:
+  // Returns 0 or libuv's error.
+  int Open(Environment* environment, std::function<void()> callback) {
+    return UvHandle::Open(
+        environment, [run = std::move(callback)](int, int) { run(); },
+        [](uv_loop_t* loop, uv_timer_t* handle) { return uv_timer_init(loop, handle); });
+  }
+
+  // Returns 0 or libuv's error.
+  int Start(uint64_t after_ms) {
+    return uv_timer_start(&handle_->handle, [](uv_timer_t* timer) { static_cast<Owned*>(timer->data)->Run(0, 0); }, after_ms, 0);
+  }
+};
+
 }  // namespace backdoors

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kBacklog = 128;
 constexpr mode_t kOwnerOnly = 0600;
+constexpr uint64_t kRestMs = 100;
 
 bool MayConnect(int fd) {
   ucred peer = {};
@@ -42,6 +43,7 @@ DescriptorListener::DescriptorListener(const Napi::CallbackInfo& info) : Wrapped
   if (error == 0) {
     call = "uv_poll_start";
     error = -readable_.Open(environment(), fd_.get(), [this](int, int) { OnReadable(); });
+    if (error == 0) error = -resting_.Open(environment(), [this]() { readable_.Start(UV_READABLE); });
     if (error == 0) error = -readable_.Start(UV_READABLE);
   }
   if (error != 0) {
@@ -72,6 +74,7 @@ int DescriptorListener::Listen(const char** call) {
 
 void DescriptorListener::CloseResource() noexcept {
   readable_.Close();
+  resting_.Close();
   if (fd_) unlink(path_.c_str());
   fd_.Reset();
   on_connection_.Reset();
@@ -82,20 +85,29 @@ void DescriptorListener::Close(const Napi::CallbackInfo&) { CloseResource(); }
 
 void DescriptorListener::SetKeepsAlive(const Napi::CallbackInfo& info) {
   const auto keeps = ReadBoolean(info.Env(), info[0], "keeps");
-  if (keeps) readable_.SetKeepsAlive(*keeps);
+  if (!keeps) return;
+  readable_.SetKeepsAlive(*keeps);
+  resting_.SetKeepsAlive(*keeps);
 }
 
 void DescriptorListener::OnReadable() {
   while (fd_) {
     FileDescriptor accepted(accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    // None is waiting, or this process has no descriptor left: the next turn of the event loop tries again.
-    if (!accepted) return;
+    if (!accepted) {
+      // Where this process or the machine has no descriptor left, what waits would wake the event loop again at once, and for nothing.
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) Rest();
+      return;
+    }
     if (!MayConnect(accepted.get())) continue;
     on_connection_.Call([&accepted](napi_env env, std::span<napi_value> arguments) -> size_t {
       arguments[0] = Napi::Number::New(env, accepted.Release());
       return 1;
     });
   }
+}
+
+void DescriptorListener::Rest() {
+  if (resting_.Start(kRestMs) == 0) readable_.Stop();
 }
 
 }  // namespace backdoors::network

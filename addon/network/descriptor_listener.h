@@ -25,12 +25,15 @@ class DescriptorListener : public Wrapped<DescriptorListener> {
  private:
   int Listen(const char** call);
   void OnReadable();
+  // Takes no connection for a while.
+  void Rest();
   void Close(const Napi::CallbackInfo& info);
   void SetKeepsAlive(const Napi::CallbackInfo& info);
 
   std::string path_;
   FileDescriptor fd_;
   PollHandle readable_;
+  TimerHandle resting_;
   JsCallback on_connection_;
 };
 
