@@ -14,6 +14,7 @@
 #include "descriptor_channel.h"
 #include "descriptor_listener.h"
 #include "interface.h"
+#include "neighbour_listener.h"
 #include "packet_socket.h"
 #include "route_socket.h"
 
@@ -140,6 +141,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   DefineConnectionFunctions(env, exports);
   exports.Set(DescriptorChannel::kName, DescriptorChannel::Define(env));
   exports.Set(DescriptorListener::kName, DescriptorListener::Define(env));
+  exports.Set(NeighbourListener::kName, NeighbourListener::Define(env));
   return exports;
 }
 

@@ -119,6 +119,8 @@ export const configSchema = z.strictObject({
     takeOverAfterMs: z.number().min(100).max(3_600_000).default(10_000),
     /** Virtual IPs: taken when their node has been recovered here, before the announce command is run. */
     addresses: addressesSchema,
+    /** Is it asked first whether another machine answers for them? One that does keeps its address. */
+    probeAddresses: z.boolean().default(true),
     /** Clients' connections of a host whose whole memory is lent: those to its virtual IPs go on here. Needs CAP_NET_ADMIN and CAP_NET_RAW. */
     connections: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
     announce: z.strictObject({ command, timeoutMs: timeoutMs.default(30_000) }).optional(),

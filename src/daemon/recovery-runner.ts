@@ -11,6 +11,7 @@ import { lookAtClaim, Successions, type Succession } from '../recovery/successio
 import { safeguardsWithout } from '../safeguards.js'
 import type { OwnRegion } from './own-region.js'
 import type { Addresses } from './addresses/addresses.js'
+import { spokenFor, spokenForError } from './addresses/spoken-for.js'
 import type { ClaimHolders } from './claim-holders.js'
 import type { Connections } from './connections/connections.js'
 import { nodeNumber, type DaemonConfig } from './config.js'
@@ -32,7 +33,7 @@ export interface RecoveryRunnerOptions {
   readonly config: DaemonConfig
   readonly own: Pick<OwnRegion, 'box' | 'fenced' | 'notes' | 'witnesses'>
   readonly handover: Handover
-  readonly addresses: Pick<Addresses, 'heldBy' | 'takeOver'>
+  readonly addresses: Pick<Addresses, 'heldBy' | 'takeOver'> & Partial<Pick<Addresses, 'answered'>>
   /** Undefined where clients' connections are not continued. */
   readonly connections?: Pick<Connections, 'restore'> | undefined
   readonly events: RecoveryEvents
@@ -41,6 +42,14 @@ export interface RecoveryRunnerOptions {
   readonly time?: DaemonTime
   /** Default: runs the configured command or agent. */
   readonly fenceExternally?: typeof fenceExternally
+}
+
+/** What one run of a recovery learns on its way. */
+interface Run {
+  /** Who answers for addresses: asked when the node is fenced, beside all that is done until they are taken. */
+  answers?: ReturnType<Addresses['answered']> | undefined
+  /** A recoverer had begun before this one, and may have taken addresses. */
+  isSuccession: boolean
 }
 
 export class RecoveryRunner {
@@ -109,6 +118,7 @@ export class RecoveryRunner {
 
   async #run(link: PeerLink, target: RecoveryTarget): Promise<RecoveryReport | undefined> {
     const peer = link.header.node
+    const run: Run = { isSuccession: false }
     try {
       if (this.#own.fenced) throw new BackdoorsError('FENCED', `This node has itself been fenced, so it recovers nobody.`, { peer: this.#config.node })
       const memory = await link.forRecovery()
@@ -118,12 +128,19 @@ export class RecoveryRunner {
         target,
         recoverer: nodeNumber(this.#config.node),
         adopt: (sessions) => adoptInto(this.#own.box, sessions),
-        fenceExternally: () => this.#fenceExternally(peer, target),
-        announce: (partial) => this.#announce(memory, link, partial),
+        fenceExternally: async () => {
+          await this.#fenceExternally(peer, target)
+          if (target.kind === 'node') run.answers = this.#addresses.answered?.(peer)
+        },
+        announce: (partial) => this.#announce(memory, link, partial, run),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
         notes: this.#own.notes,
         witnesses: this.#own.witnesses,
-        judgeClaim: (...held) => this.#successions.judge(...held),
+        judgeClaim: async (...held) => {
+          const succession = await this.#successions.judge(...held)
+          run.isSuccession ||= succession === 'take-over'
+          return succession
+        },
         nowMs: () => this.#time.nowUs() / 1000,
         pause: (ms) => this.#time.pause(ms),
         arena: this.#arena,
@@ -166,11 +183,11 @@ export class RecoveryRunner {
     }
   }
 
-  async #announce(memory: RemoteMemory, link: PeerLink, report: RecoveryReport): Promise<void> {
+  async #announce(memory: RemoteMemory, link: PeerLink, report: RecoveryReport, run: Run): Promise<void> {
     const { node, incarnation } = link.header
     this.#handover.release({ node, incarnation, boxes: report.boxes })
     // The machine of a single failed server lives, and keeps its addresses for the others.
-    if (report.target.kind === 'node') await this.#takeAddresses(memory, link)
+    if (report.target.kind === 'node') await this.#takeAddresses(memory, link, run)
     const { announce } = this.#config.recovery
     if (announce === undefined) return
     const env = { BACKDOORS_FAILED_NODE: report.peer, BACKDOORS_RECOVERER: this.#config.node }
@@ -178,17 +195,22 @@ export class RecoveryRunner {
   }
 
   /** Connections stand before their address is here: no packet of theirs finds a machine that knows nothing of it. */
-  async #takeAddresses(memory: RemoteMemory, link: PeerLink): Promise<void> {
+  async #takeAddresses(memory: RemoteMemory, link: PeerLink, run: Run): Promise<void> {
     const held = await this.#addresses.heldBy(memory, link.header)
     const standing = await this.#connections?.restore(link, held)
+    const answered = spokenFor({
+      peer: link.header.node, held, answers: (await run.answers) ?? new Map(), log: this.#events.log,
+      isSilenced: this.#config.recovery.fence?.silences === true, isSuccession: run.isSuccession,
+    })
     try {
-      this.#addresses.takeOver(held)
+      this.#addresses.takeOver(held.filter((each) => !answered.includes(each)))
     } catch (error) {
       // Of those whose address has come, clients find this machine from now on. One that has been fenced speaks for nobody.
       if (isBackdoorsError(error, 'FENCED')) standing?.abandon()
-      else await standing?.goOn({ onlyHere: true })
+      else await standing?.goOn({ onlyHere: true, answered })
       throw error
     }
-    await standing?.goOn()
+    await standing?.goOn({ answered })
+    if (answered.length > 0) throw spokenForError(link.header.node, answered)
   }
 }

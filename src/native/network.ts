@@ -82,11 +82,22 @@ export interface NativeDescriptorListener {
   close(): void
 }
 
+/** Keeps the process going until it is closed. */
+export interface NativeNeighbourListener {
+  /** Idempotent. */
+  close(): void
+}
+
 export interface NetworkAddon extends AddonBase {
   /** By the path of a socket, or around a connected descriptor, which is the channel's from then on. @throws SYSTEM_CALL_FAILED */
   DescriptorChannel: new (target: string | number, listeners: ChannelListeners) => NativeDescriptorChannel
   /** @throws SYSTEM_CALL_FAILED, EADDRINUSE where a file of this name is there */
   DescriptorListener: new (path: string, onConnection: (descriptor: number) => void) => NativeDescriptorListener
+  /**
+   * Listens on an interface for what comes in of ARP, or of neighbour advertisements: Ethernet frames, of which the first 128 bytes are given.
+   * Needs CAP_NET_RAW.
+   */
+  NeighbourListener: new (name: string, isIpv6: boolean, onFrame: (frame: Uint8Array) => void) => NativeNeighbourListener
   /** Needs no capability. */
   describeInterface(name: string): NetworkInterface
   /**

@@ -183,6 +183,44 @@ describe.skipIf(!canMakeNamespaces)('the addresses of a node', patient, () => {
     expect(await wire.near('ip', '-o', 'address', 'show', 'dev', 'absent')).toContain('10.9.0.50/24')
     expect(existsSync(seen)).toBe(true)
   })
+
+  it('that another machine answers for are not taken from it where fencing has silenced the failed node; sessions are recovered, and it is tried again', async () => {
+    await wire.far('ip', 'address', 'add', '10.9.0.50/24', 'dev', 'far')
+    const a = startA()
+    const b = await watching({ addresses: [ofA, ofA6], fence: { command: ['/bin/true'], silences: true } })
+    a.stop()
+    const [line] = await b.said(/^.*"failed".*$/m)
+    expect(JSON.parse(line)).toMatchObject({ peer: 'a', error: { code: 'ANNOUNCE_FAILED', interface: 'near', message: expect.stringContaining('10.9.0.50/24') as string } })
+    expect(await wire.texts()).toEqual(['fd09::50/64'])
+    await wire.far('ip', 'address', 'del', '10.9.0.50/24', 'dev', 'far')
+    await b.said(/"recovered","peer":"a","outcome":"announced"/)
+    await wire.untilTexts('10.9.0.50/24', 'fd09::50/64')
+  })
+
+  it('that are answered for from other hardware than the node\'s are not taken', async () => {
+    await wire.far('ip', 'address', 'add', '10.9.0.50/24', 'dev', 'far')
+    const a = startA()
+    const b = await watching({ addresses: [ofA] })
+    // Here the far end plays the node itself, and then another machine.
+    await wire.untilEnds('the node was asked', () => Promise.resolve(wire.frames.filter((frame) => frame.includes('00000000' + '00'.repeat(6) + '0a090032')).length >= 3))
+    await wire.far('ip', 'link', 'set', 'far', 'address', '02:00:00:00:00:77')
+    a.stop()
+    const [line] = await b.said(/^.*"failed".*$/m)
+    expect(JSON.parse(line)).toMatchObject({ peer: 'a', error: { code: 'ANNOUNCE_FAILED', interface: 'near' } })
+    expect(await wire.texts()).toEqual([])
+  })
+
+  it.each<[string, NonNullable<DaemonConfigInput['recovery']>]>([
+    ['the failed node may be the one who answers', {}],
+    ['nobody shall be asked', { probeAddresses: false, fence: { command: ['/bin/true'], silences: true } }],
+  ])('that are answered for are taken all the same where %s', async (_, more) => {
+    await wire.far('ip', 'address', 'add', '10.9.0.50/24', 'dev', 'far')
+    const a = startA()
+    const b = await watching({ addresses: [ofA], ...more })
+    a.stop()
+    await b.said(/"recovered","peer":"a","outcome":"announced"/)
+    expect(await wire.texts()).toEqual(['10.9.0.50/24'])
+  })
 })
 
 describe('a daemon without the right to change addresses', patient, () => {

@@ -1,6 +1,7 @@
 /** Virtual IPs as the daemon moves them: at its start, with a recovery, when a node is back, and when this one is fenced. */
 import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
+import { setTimeout as sleepMs } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { BackdoorsError } from '../../errors.js'
 import type { RemoteMemory } from '../../fabric/remote-memory.js'
@@ -12,9 +13,11 @@ import type { RegionHeader } from '../../region/header.js'
 import { daemonBox } from '../../region/layout.js'
 import { readSensors } from '../../region/region-reader.js'
 import { AddressKeeper, type VirtualAddress } from '../../recovery/addresses/address-keeper.js'
+import { probeAddresses, type AddressAnswer, type ProbedAddress } from '../../recovery/addresses/address-probe.js'
 import { parseInterfaceAddress, type InterfaceAddress } from '../../recovery/addresses/interface-address.js'
 import { readFence } from '../../recovery/control-words.js'
 import type { AddressConfig } from './addresses-config.js'
+import type { Answerer } from './spoken-for.js'
 import type { DaemonConfig } from '../config.js'
 
 /**
@@ -35,6 +38,8 @@ export class Addresses {
   readonly #keeper: AddressKeeper | undefined
   #looking: NodeJS.Timeout | undefined
   #owedTo: ReadonlySet<string> = new Set()
+  /** By peer and interface of this machine: where that peer has answered while it was up. */
+  readonly #hardware = new Map<string, Set<string>>()
 
   /** @param box the daemon's own */
   constructor(config: DaemonConfig, box: BoxOwner, log: Logger) {
@@ -97,6 +102,40 @@ export class Addresses {
   }
 
   /**
+   * Asks the network who answers for addresses that a failed node may have held, less those that are here. Never rejects.
+   * @returns by address as it is configured
+   */
+  async answered(peer: string): Promise<ReadonlyMap<string, Answerer>> {
+    const answers = await this.#ask(({ node }) => node !== this.#config.node)
+    return new Map(answers.map(({ address, hardware }) => {
+      const known = this.#hardware.get(`${peer} ${address.interface}`)
+      return [address.text, { hardware, isAnother: known !== undefined && !known.has(hardware) }]
+    }))
+  }
+
+  async #ask(which: (address: AddressConfig) => boolean): Promise<AddressAnswer<ProbedAddress & { readonly text: string }>[]> {
+    const { addresses, probeAddresses: isAsked } = this.#config.recovery
+    if (!isAsked) return []
+    const present = presentAddresses()
+    const asked = addresses.filter((each) => which(each) && !present.has(bytesOf(each.address)))
+      .map(({ address, interface: name }) => ({ text: address, interface: name, bytes: (parseInterfaceAddress(address) as InterfaceAddress).bytes }))
+    return probeAddresses({
+      addresses: asked, network: networkAddon(), pause: sleepMs,
+      onTrouble: (name, error) => this.#log.warn({ interface: name, err: error }, 'nobody could be asked on this interface whether addresses are somebody\'s'),
+    })
+  }
+
+  /** By which hardware addresses a peer that is up answers: later, another one is another machine's. */
+  async #learn(peer: string): Promise<void> {
+    for (const { address, hardware } of await this.#ask(({ node }) => node === peer)) {
+      const key = `${peer} ${address.interface}`
+      const known = this.#hardware.get(key)
+      if (known) known.add(hardware)
+      else this.#hardware.set(key, new Set([hardware]))
+    }
+  }
+
+  /**
    * Takes them.
    * @param held as `heldBy` has them
    * @throws BackdoorsError ANNOUNCE_FAILED, FENCED
@@ -121,7 +160,9 @@ export class Addresses {
   /** Gives the addresses of a peer back (those with `failback`) that is connected, and lives: its region is not one that was fenced. */
   async peerConnected(peer: string, memory: RemoteMemory): Promise<void> {
     const own = this.#config.recovery.addresses.filter(({ node }) => node === peer)
-    if (!this.#keeper || !own.some(goesBack)) return
+    if (!this.#keeper || own.length === 0) return
+    void this.#learn(peer)
+    if (!own.some(goesBack)) return
     try {
       if ((await readFence(memory, 'node')) !== 0) return
       const released = this.#keeper.release(peer, goesBack)

@@ -3,23 +3,23 @@
  * unsolicited neighbour advertisement for IPv6. Pure functions of addresses.
  */
 
-const etherTypeArp = 0x0806
-const etherTypeIpv6 = 0x86dd
-const broadcast = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+export const etherTypeArp = 0x0806
+export const etherTypeIpv6 = 0x86dd
+export const broadcast = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 /** All nodes of the link, `ff02::1`, and its Ethernet address (RFC 2464, 7). */
 const allNodes = Uint8Array.of(0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
 const allNodesHardware = Uint8Array.of(0x33, 0x33, 0, 0, 0, 1)
 
-const icmpV6 = 58
-const neighbourAdvertisement = 136
-const targetLinkLayerAddress = 2
+export const icmpV6 = 58
+export const neighbourAdvertisement = 136
+export const targetLinkLayerAddress = 2
 const arpOperations = { request: 1, reply: 2 } as const
 /** RFC 4861, 4.4. */
 const advertisementFlags = { router: 0x80, override: 0x20 } as const
 
-const u16 = (value: number): [number, number] => [value >> 8, value & 0xff]
+export const u16 = (value: number): [number, number] => [value >> 8, value & 0xff]
 
-const ethernet = (to: Uint8Array, from: Uint8Array, etherType: number, payload: Iterable<number>): Uint8Array => Uint8Array.from([...to, ...from, ...u16(etherType), ...payload])
+export const ethernet = (to: Uint8Array, from: Uint8Array, etherType: number, payload: Iterable<number>): Uint8Array => Uint8Array.from([...to, ...from, ...u16(etherType), ...payload])
 
 /**
  * An ARP announcement (RFC 826; RFC 5227, 3): sender and target protocol address are both `address`, so that whoever has an
@@ -58,7 +58,7 @@ export function unsolicitedNeighbourAdvertisement(hardware: Uint8Array, address:
 }
 
 /** The one's complement of the one's complement sum over the pseudo-header (RFC 8200, 8.1) and a message of even length. */
-function icmpV6Checksum(source: Uint8Array, destination: Uint8Array, message: Uint8Array): number {
+export function icmpV6Checksum(source: Uint8Array, destination: Uint8Array, message: Uint8Array): number {
   const bytes = [...source, ...destination, 0, 0, ...u16(message.length), 0, 0, 0, icmpV6, ...message]
   let sum = 0
   for (let i = 0; i < bytes.length; i += 2) sum += ((bytes[i] as number) << 8) | (bytes[i + 1] as number)

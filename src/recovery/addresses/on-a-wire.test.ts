@@ -86,6 +86,24 @@ describe.skipIf(!canMakeNamespaces)('a virtual address on a wire', patient, () =
     expect(await wire.texts()).toEqual(['10.9.0.50/24', 'fd09::50/64'])
   })
 
+  it('is known to be somebody else\'s while another machine answers for it, in IPv4 and IPv6', async () => {
+    expect(await ask('probe a')).toEqual([])
+    await wire.far('ip', 'address', 'add', '10.9.0.50/24', 'dev', 'far')
+    const [{ address: hardware }] = JSON.parse(await wire.far('ip', '-j', 'link', 'show', 'dev', 'far')) as [{ address: string }]
+    expect(await ask('probe a')).toEqual([['10.9.0.50/24', hardware]])
+    await wire.far('ip', 'address', 'add', 'fd09::50/64', 'dev', 'far', 'nodad')
+    expect(await ask('probe a')).toEqual([['10.9.0.50/24', hardware], ['fd09::50/64', hardware]])
+    expect(await ask('probe c')).toEqual([])
+    // Nobody has learnt of it that this machine wanted them.
+    expect(await wire.remembered('10.9.0.50')).toBeUndefined()
+    expect(await ask('trouble')).toEqual([])
+  })
+
+  it('is asked for on an interface that is not there, which costs the others nothing', async () => {
+    expect(await ask('probe d')).toEqual([])
+    expect(await ask('trouble')).toMatchObject([{ name: 'absent', error: { code: 'SYSTEM_CALL_FAILED', errnoName: 'ENODEV' } }])
+  })
+
   it('is gone when its node is back, without the others\', and announced no more', async () => {
     await ask('take a')
     await ask('take c')

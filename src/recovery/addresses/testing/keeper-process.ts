@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { BackdoorsError } from '../../../errors.js'
 import { networkAddon } from '../../../native/load.js'
 import { AddressKeeper, type VirtualAddress } from '../address-keeper.js'
+import { probeAddresses } from '../address-probe.js'
 import { parseInterfaceAddress, type InterfaceAddress } from '../interface-address.js'
 
 const written = JSON.parse(process.argv[2] as string) as { node: string; address: string; interface: string }[]
@@ -23,12 +24,20 @@ const keeper = new AddressKeeper({
 
 const texts = (some: readonly VirtualAddress[]): string[] => some.map(({ address }) => address.text)
 
+const probe = async (node: string): Promise<unknown> => {
+  const wanted = addresses.filter((each) => each.node === node).map((each) => ({ ...each, bytes: each.address.bytes }))
+  const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+  const answers = await probeAddresses({ addresses: wanted, network: networkAddon(), pause, onTrouble: (name, error) => trouble.push({ name, error }) })
+  return answers.map(({ address, hardware }) => [address.address.text, hardware])
+}
+
 function answer(command: string): unknown {
   const [verb, node = ''] = command.split(' ')
   if (verb === 'take') return texts(keeper.take(node))
   if (verb === 'release') return texts(keeper.release(node))
   if (verb === 'release-all') return texts(keeper.releaseAll())
   if (verb === 'close') return keeper.close()
+  if (verb === 'probe') return probe(node)
   if (verb === 'trouble') return trouble
   const [run] = waiting
   if (run) waiting.delete(run)
@@ -36,10 +45,12 @@ function answer(command: string): unknown {
   return waiting.size
 }
 
-createInterface({ input: process.stdin }).on('line', (command) => {
+async function answerLine(command: string): Promise<void> {
   try {
-    process.stdout.write(`${JSON.stringify({ answer: answer(command) })}\n`)
+    process.stdout.write(`${JSON.stringify({ answer: await answer(command) })}\n`)
   } catch (error) {
     process.stdout.write(`${JSON.stringify({ error: error instanceof BackdoorsError ? error : String(error) })}\n`)
   }
-})
+}
+
+createInterface({ input: process.stdin }).on('line', (command) => void answerLine(command))
