@@ -1,5 +1,5 @@
 /** A cluster of guests: a daemon on each over verbs, example servers, and clients that keep ledgers. */
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { initAuthority, issueNode } from '../../src/keys/index.js'
@@ -205,7 +205,8 @@ export async function makeKeys(context: ScenarioContext, names: readonly string[
 export async function startDaemon(context: ScenarioContext, guest: Guest, config: DaemonConfigInput, signalAt?: NodeVariant['signalAt']): Promise<Pick<ClusterNode, 'daemon' | 'daemonLog'>> {
   const folder = join(context.runPath, 'configs')
   mkdirSync(folder, { recursive: true })
-  const configPath = join(folder, `${guest.name}.json`)
+  // Guests keep what they have read of a file, and would find the contents of before under the same name.
+  const configPath = join(folder, `${readdirSync(folder).length}-${guest.name}.json`)
   writeFileSync(configPath, JSON.stringify(config))
   const signalling = signalAt ? ['--import', fileURLToPath(new URL('../programs/signal-at-step.js', import.meta.url))] : []
   const env = signalAt ? { SIGNAL_AT_PEER: signalAt.peer, SIGNAL_AT_STEP: signalAt.step, SIGNAL: signalAt.signal } : {}
