@@ -49,7 +49,7 @@ export const detect: Scenario = {
     return {
       // A verdict before the deadline would be one without evidence.
       ok: falseSuspicions === 0 && times.every((ms) => ms >= deadlineMs - beatMs && ms <= latestMs),
-      trials, deadlineMs, latestMs, intervalMs: rigTimes.intervalMs, detectMs: spreadOf(times), falseSuspicions, seconds: Math.round((performance.now() - startedAtMs) / 1000),
+      trials, deadlineMs, latestMs, intervalMs: rigTimes.intervalMs, detectMs: spreadOf(times), falseSuspicions,
     }
   },
 }
