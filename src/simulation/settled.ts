@@ -70,11 +70,16 @@ function isExcused(cluster: Cluster, { home, box, damaged }: SessionTruth): bool
   return damaged || keepersOf(cluster.recoverers, home, box, canTell).some((keeper) => isOutOfReach(cluster, keeper.life, keeper.box))
 }
 
-/** Is its memory gone, or nobody there who could recover from it: one that is up, and linked to it while its daemon lends it? */
+/**
+ * Is its memory gone, or nobody there who could recover from it: one that is up, and linked to it while its daemon lends it? Where that daemon
+ * runs, a machine whose own daemon is yet to start again will be linked as well.
+ */
 function isOutOfReach(cluster: Cluster, home: RegionLife, box: number): boolean {
   if (home.lost || isStranded(cluster, home, box)) return true
-  const isLinked = (host: Host): boolean => home.node.alive && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
-  return !cluster.hosts.some((host) => host.up && (host.life === home ? canServe(host, box) : isLinked(host)))
+  const takesLinks = cluster.hosts.some((host) => host.up && host.life === home)
+  const isLinked = (host: Host): boolean => host.up && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
+  const reaches = (host: Host): boolean => home.node.alive && (isLinked(host) || (takesLinks && host.system.running))
+  return !cluster.hosts.some((host) => (host.life === home ? host.up && canServe(host, box) : reaches(host)))
 }
 
 /** Was it adopted on a machine that is up, and where no server is left to take it over? */
