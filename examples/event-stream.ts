@@ -13,7 +13,8 @@ export interface Feed {
  */
 export async function serveEvents(request: IncomingMessage, response: ServerResponse, feed: Feed): Promise<void> {
   const state = continuationOf(request)?.state
-  const told = Number(state === undefined ? request.headers['last-event-id'] ?? 0 : Buffer.from(state).toString())
+  const last = Number(state === undefined ? request.headers['last-event-id'] : Buffer.from(state).toString())
+  const told = Number.isSafeInteger(last) ? last : 0
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
   response.flushHeaders()
   for (let number = told + 1; !response.destroyed; number++) {

@@ -1,7 +1,7 @@
 /** Carries out recoveries, one at a time: a verdict comes in, a report goes out. */
 import type { Logger } from 'pino'
 import { BackdoorsError, isBackdoorsError } from '../errors.js'
-import { nodeGeneration, type RecoveryStep } from '../region/control.js'
+import { isBefore, nodeGeneration, type RecoveryStep } from '../region/control.js'
 import type { RemoteMemory } from '../fabric/remote-memory.js'
 import type { RegionHeader } from '../region/header.js'
 import { ReadArena } from '../region/read-arena.js'
@@ -33,7 +33,7 @@ export interface RecoveryRunnerOptions {
   readonly config: DaemonConfig
   readonly own: Pick<OwnRegion, 'box' | 'fenced' | 'notes' | 'witnesses'>
   readonly handover: Handover
-  readonly addresses: Pick<Addresses, 'heldBy' | 'takeOver'> & Partial<Pick<Addresses, 'answered'>>
+  readonly addresses: Pick<Addresses, 'answered' | 'heldBy' | 'takeOver'>
   /** Undefined where clients' connections are not continued. */
   readonly connections?: Pick<Connections, 'restore'> | undefined
   readonly events: RecoveryEvents
@@ -44,18 +44,15 @@ export interface RecoveryRunnerOptions {
   readonly fenceExternally?: typeof fenceExternally
 }
 
-/** What one run of a recovery learns on its way. */
-interface Run {
-  /** Who answers for addresses: asked when the node is fenced, beside all that is done until they are taken. */
-  answers?: ReturnType<Addresses['answered']> | undefined
-  /** A recoverer had begun before this one, and may have taken addresses. */
-  isSuccession: boolean
-}
+/** Who answers for addresses: asked when the node is fenced, beside all that is done until they are taken. */
+type Answers = ReturnType<Addresses['answered']> | undefined
 
 export class RecoveryRunner {
   readonly #config: DaemonConfig
   readonly #own: RecoveryRunnerOptions['own']
   readonly #handover: Handover
+  /** Incarnations whose recovery another node had begun, and may have taken their addresses in. */
+  readonly #succeeded = new Set<bigint>()
   readonly #addresses: RecoveryRunnerOptions['addresses']
   readonly #connections: RecoveryRunnerOptions['connections']
   readonly #events: RecoveryEvents
@@ -118,7 +115,7 @@ export class RecoveryRunner {
 
   async #run(link: PeerLink, target: RecoveryTarget): Promise<RecoveryReport | undefined> {
     const peer = link.header.node
-    const run: Run = { isSuccession: false }
+    let answers: Answers
     try {
       if (this.#own.fenced) throw new BackdoorsError('FENCED', `This node has itself been fenced, so it recovers nobody.`, { peer: this.#config.node })
       const memory = await link.forRecovery()
@@ -130,15 +127,16 @@ export class RecoveryRunner {
         adopt: (sessions) => adoptInto(this.#own.box, sessions),
         fenceExternally: async () => {
           await this.#fenceExternally(peer, target)
-          if (target.kind === 'node') run.answers = this.#addresses.answered?.(peer)
+          if (target.kind === 'node') answers = this.#addresses.answered(peer)
         },
-        announce: (partial) => this.#announce(memory, link, partial, run),
+        announce: (partial) => this.#announce(memory, link, partial, answers),
         onStep: (step, atMs) => this.#events.onStep(peer, target, step, atMs),
         notes: this.#own.notes,
         witnesses: this.#own.witnesses,
-        judgeClaim: async (...held) => {
-          const succession = await this.#successions.judge(...held)
-          run.isSuccession ||= succession === 'take-over'
+        judgeClaim: async (source, claim, atOnce) => {
+          const succession = await this.#successions.judge(source, claim, atOnce)
+          // Before that nobody has taken an address, and who recovers a single server takes none.
+          if (succession === 'take-over' && source.target === 'node' && !isBefore(claim.step, 'adopted')) this.#succeeded.add(link.header.incarnation)
           return succession
         },
         nowMs: () => this.#time.nowUs() / 1000,
@@ -183,11 +181,11 @@ export class RecoveryRunner {
     }
   }
 
-  async #announce(memory: RemoteMemory, link: PeerLink, report: RecoveryReport, run: Run): Promise<void> {
+  async #announce(memory: RemoteMemory, link: PeerLink, report: RecoveryReport, answers: Answers): Promise<void> {
     const { node, incarnation } = link.header
     this.#handover.release({ node, incarnation, boxes: report.boxes })
     // The machine of a single failed server lives, and keeps its addresses for the others.
-    if (report.target.kind === 'node') await this.#takeAddresses(memory, link, run)
+    if (report.target.kind === 'node') await this.#takeAddresses(memory, link, answers)
     const { announce } = this.#config.recovery
     if (announce === undefined) return
     const env = { BACKDOORS_FAILED_NODE: report.peer, BACKDOORS_RECOVERER: this.#config.node }
@@ -195,12 +193,12 @@ export class RecoveryRunner {
   }
 
   /** Connections stand before their address is here: no packet of theirs finds a machine that knows nothing of it. */
-  async #takeAddresses(memory: RemoteMemory, link: PeerLink, run: Run): Promise<void> {
+  async #takeAddresses(memory: RemoteMemory, link: PeerLink, answers: Answers): Promise<void> {
     const held = await this.#addresses.heldBy(memory, link.header)
     const standing = await this.#connections?.restore(link, held)
     const answered = spokenFor({
-      peer: link.header.node, held, answers: (await run.answers) ?? new Map(), log: this.#events.log,
-      isSilenced: this.#config.recovery.fence?.silences === true, isSuccession: run.isSuccession,
+      peer: link.header.node, held, answers: (await answers) ?? new Map(), log: this.#events.log,
+      isSilenced: this.#config.recovery.fence?.silences === true, isSuccession: this.#succeeded.has(link.header.incarnation),
     })
     try {
       this.#addresses.takeOver(held.filter((each) => !answered.includes(each)))

@@ -105,7 +105,7 @@ export class Daemon {
       onReport: ({ peer, target, outcome, adopted }) => this.#ended(`has done with ${peer} ${nameOf(target)}: ${outcome}, ${adopted} adopted`),
       onFailure: (peer, target, error) => this.#ended(`fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
     }
-    const addresses = { heldBy: () => Promise.resolve([]), takeOver: () => undefined }
+    const addresses = { answered: () => Promise.resolve(new Map()), heldBy: () => Promise.resolve([]), takeOver: () => undefined }
     this.#runner = new RecoveryRunner({
       config: this.#config, own: this, handover: this.#handover, addresses, events: recoveryEvents, claimHolders: this.#claimHolders, time: this.#time,
       fenceExternally: (_, node) => options.fencing.fence(node, this.process, options.fencingPlan as FencingPlan),

@@ -9,8 +9,8 @@ Examples:
   backdoors daemon --config /etc/backdoors.yaml
   backdoors daemon --config node-a.json --json
 
-With --json each event is one line: listening, watching, verdict, step, recovered, failed, taken, members,
-fenced, closed; atMs is CLOCK_MONOTONIC in milliseconds, the same for all processes of a machine.
+With --json each event is one line: listening, watching, machine, verdict, condition, fencedUnreachable, step, recovered,
+connections, failed, taken, members, reloaded, fenced, closed; atMs is CLOCK_MONOTONIC in milliseconds, the same for all processes of a machine.
 
 SIGTERM and SIGINT end it in order; SIGHUP takes up keys and revocation list anew. When a peer has fenced this node, the daemon keeps its memory readable
 until the recovery has ended and then exits with code 4: start it again, and it joins with a new region.`

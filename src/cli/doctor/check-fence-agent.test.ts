@@ -31,6 +31,13 @@ describe('the fencing device', () => {
     expect(agent.calls().map(({ input }) => /ip=(.*)/.exec(input)?.[1]).sort()).toEqual(['10.0.0.11', '10.0.0.12'])
   })
 
+  it('is not said to answer where no node is known to ask it of', async () => {
+    const agent = makeAgent(folder, 'fence_unasked')
+    const alone = parseConfig({ node: 'a', membership: { file: '/members.yaml' }, recovery: { fence: { agent: agent.path } } })
+    expect(await checkFenceAgent(alone)).toMatchObject([{ severity: 'warn', seen: expect.stringContaining('was not asked') as string }])
+    expect(agent.calls()).toEqual([])
+  })
+
   it('that does not answer is bad where fencing is required, and a warning where it is not', async () => {
     const agent = makeAgent(folder, 'fence_silent', 'console.error("Unable to connect/login", input); process.exit(1)')
     const options = { password: 'correct horse' }

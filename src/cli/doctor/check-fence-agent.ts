@@ -14,6 +14,7 @@ export async function checkFenceAgent({ recovery: { fence }, peers }: Pick<Daemo
   const names = peers.map(({ name }) => name)
   // One device for all, or one for each.
   const asked = Object.keys(fence.nodes).length > 0 ? names : names.slice(0, 1)
+  if (asked.length === 0) return [{ ...about, severity: 'warn', seen: `${fence.agent}: no peer is known from the configuration, so the device was not asked`, mend: 'Call the agent by hand (docs/fencing-and-addresses.md).' }]
   const answers = await Promise.all(asked.map(async (node) => ({ node, ...(await callAgent(fence, 'monitor', node)) })))
   const silent = answers.filter(({ end }) => end.status !== 0 && end.status !== isOff)
   if (silent.length === 0) return [{ ...about, severity: 'ok', seen: `${fence.agent}: the device answers${asked.length > 1 ? ` for ${asked.join(', ')}` : ''}` }]

@@ -30,6 +30,8 @@ const goesBack = ({ failback }: { readonly failback: boolean }): boolean => fail
 
 /** How often the interfaces are looked at, in milliseconds. */
 const lookEveryMs = 1000
+/** By then an address that goes back to its node has gone, in milliseconds. */
+const learnAgainMs = 5000
 
 export class Addresses {
   readonly #config: DaemonConfig
@@ -37,6 +39,7 @@ export class Addresses {
   readonly #log: Logger
   readonly #keeper: AddressKeeper | undefined
   #looking: NodeJS.Timeout | undefined
+  #isClosed = false
   #owedTo: ReadonlySet<string> = new Set()
   /** By peer and interface of this machine: where that peer has answered while it was up. */
   readonly #hardware = new Map<string, Set<string>>()
@@ -106,32 +109,50 @@ export class Addresses {
    * @returns by address as it is configured
    */
   async answered(peer: string): Promise<ReadonlyMap<string, Answerer>> {
-    const answers = await this.#ask(({ node }) => node !== this.#config.node)
-    return new Map(answers.map(({ address, hardware }) => {
+    const answerers = new Map<string, Answerer>()
+    for (const { address, hardware } of await this.#ask(({ node }) => node !== this.#config.node)) {
       const known = this.#hardware.get(`${peer} ${address.interface}`)
-      return [address.text, { hardware, isAnother: known !== undefined && !known.has(hardware) }]
-    }))
+      const before = answerers.get(address.text)
+      answerers.set(address.text, {
+        hardware: before ? `${before.hardware} and ${hardware}` : hardware,
+        isAnother: before?.isAnother === true || (known !== undefined && !known.has(hardware)),
+      })
+    }
+    return answerers
   }
 
+  /** Never rejects. */
   async #ask(which: (address: AddressConfig) => boolean): Promise<AddressAnswer<ProbedAddress & { readonly text: string }>[]> {
     const { addresses, probeAddresses: isAsked } = this.#config.recovery
     if (!isAsked) return []
-    const present = presentAddresses()
-    const asked = addresses.filter((each) => which(each) && !present.has(bytesOf(each.address)))
-      .map(({ address, interface: name }) => ({ text: address, interface: name, bytes: (parseInterfaceAddress(address) as InterfaceAddress).bytes }))
-    return probeAddresses({
-      addresses: asked, network: networkAddon(), pause: sleepMs,
-      onTrouble: (name, error) => this.#log.warn({ interface: name, err: error }, 'nobody could be asked on this interface whether addresses are somebody\'s'),
-    })
+    try {
+      const present = presentAddresses()
+      const asked = addresses.filter((each) => which(each) && !present.has(bytesOf(each.address)))
+        .map(({ address, interface: name }) => ({ text: address, interface: name, bytes: (parseInterfaceAddress(address) as InterfaceAddress).bytes }))
+      return await probeAddresses({
+        addresses: asked, network: networkAddon(), pause: sleepMs,
+        onTrouble: (name, error) => this.#log.warn({ interface: name, err: error }, 'nobody could be asked on this interface whether addresses are somebody\'s'),
+      })
+    } catch (error) {
+      this.#log.warn({ err: error }, 'nobody could be asked whether addresses are somebody\'s')
+      return []
+    }
   }
 
-  /** By which hardware addresses a peer that is up answers: later, another one is another machine's. */
+  /**
+   * By which hardware addresses a peer that is up answers: later, another one is another machine's. Asked twice: as it connects, who has
+   * held its addresses meanwhile may answer in its place.
+   */
   async #learn(peer: string): Promise<void> {
-    for (const { address, hardware } of await this.#ask(({ node }) => node === peer)) {
-      const key = `${peer} ${address.interface}`
-      const known = this.#hardware.get(key)
-      if (known) known.add(hardware)
-      else this.#hardware.set(key, new Set([hardware]))
+    for (const afterMs of [0, learnAgainMs]) {
+      await sleepMs(afterMs, undefined, { ref: false })
+      if (this.#isClosed) return
+      for (const { address, hardware } of await this.#ask(({ node }) => node === peer)) {
+        const key = `${peer} ${address.interface}`
+        const known = this.#hardware.get(key)
+        if (known) known.add(hardware)
+        else this.#hardware.set(key, new Set([hardware]))
+      }
     }
   }
 
@@ -180,6 +201,7 @@ export class Addresses {
 
   /** Announces no more. What is held is kept, for the servers serve on. Idempotent. */
   close(): void {
+    this.#isClosed = true
     clearInterval(this.#looking)
     this.#keeper?.close()
   }

@@ -2,7 +2,7 @@
  * Registered buffers for reads that were not prepared: registering memory takes far longer than reading does. A
  * buffer whose read timed out stays the device's, so it is not lent again before the device is done with it.
  */
-import { BackdoorsError } from '../../errors.js'
+import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { workRowFields } from '../../native/verbs.js'
 import { closeTarget, makeTarget, type ReadTarget } from './prepared-read.js'
 import type { RcEndpoint } from './rc-endpoint.js'
@@ -35,6 +35,7 @@ export class BufferPool {
   /** Given back while the device still owned them. */
   #abandoned: PooledBuffer[] = []
   readonly #waiting: Waiter[] = []
+  #limit = bufferLimit
   #closed = false
 
   constructor(endpoint: RcEndpoint, peer: string) {
@@ -42,10 +43,10 @@ export class BufferPool {
     this.#peer = peer
   }
 
-  /** A buffer at once, or undefined where one has to be waited for. @throws BackdoorsError CLOSED, QUEUE_FULL, MEMLOCK_LIMIT */
+  /** A buffer at once, or undefined where one has to be waited for. @throws BackdoorsError CLOSED, QUEUE_FULL; MEMLOCK_LIMIT where there is none yet */
   takeNow(): PooledBuffer | undefined {
     if (this.#closed) throw this.#closedError()
-    return this.#free.pop() ?? (this.#all.size < bufferLimit ? this.#make() : undefined)
+    return this.#free.pop() ?? (this.#all.size < this.#limit ? this.#makeAnother() : undefined)
   }
 
   /** @throws BackdoorsError as `takeNow` */
@@ -74,6 +75,17 @@ export class BufferPool {
     this.#all.clear()
     this.#free.length = 0
     this.#abandoned = []
+  }
+
+  /** Where no more memory can be locked, those that are there have to do. */
+  #makeAnother(): PooledBuffer | undefined {
+    try {
+      return this.#make()
+    } catch (error) {
+      if (this.#all.size === 0 || !isBackdoorsError(error, 'MEMLOCK_LIMIT')) throw error
+      this.#limit = this.#all.size
+      return undefined
+    }
   }
 
   #make(): PooledBuffer {

@@ -27,13 +27,13 @@ export interface AddressAnswer<T extends ProbedAddress> {
   readonly hardware: string
 }
 
-/** @returns those that another machine says it has, after `probeMs`. Interfaces that are no Ethernet are not asked on. Never rejects */
+/** @returns those that other machines say they have, after `probeMs`, one entry for each that does. Interfaces that are no Ethernet are not asked on. Never rejects */
 export async function probeAddresses<T extends ProbedAddress>({ addresses, network, pause, onTrouble }: AddressProbeOptions<T>): Promise<AddressAnswer<T>[]> {
-  const answers = new Map<T, string>()
+  const answers = new Map<T, Set<string>>(addresses.map((each) => [each, new Set()]))
   const probes = [...new Set(addresses.map((each) => each.interface))].flatMap((name) => {
     const on = addresses.filter((each) => each.interface === name)
     try {
-      return startProbe(network, name, on, (address, hardware) => void answers.set(address, hardware))
+      return startProbe(network, name, on, (address, hardware) => void answers.get(address)?.add(hardware))
     } catch (error) {
       onTrouble(name, error)
       return []
@@ -54,7 +54,7 @@ export async function probeAddresses<T extends ProbedAddress>({ addresses, netwo
     }
   }
   for (const { listeners } of probes) for (const listener of listeners) listener.close()
-  return [...answers].map(([address, hardware]) => ({ address, hardware }))
+  return [...answers].flatMap(([address, all]) => [...all].map((hardware) => ({ address, hardware })))
 }
 
 interface Probe {

@@ -3,7 +3,7 @@
  * retained messages, in sessions of this server. A change is committed before aedes is told that it was made.
  */
 import { Readable } from 'node:stream'
-import { isBackdoorsError, type BackdoorsError } from '../../errors.js'
+import { asBackdoorsError, isBackdoorsError, type BackdoorsError } from '../../errors.js'
 import type { AttachedNode } from '../attach.js'
 import type { SessionStore } from '../session-store.js'
 import { checkRetained, checkSubscribed, checkWill } from './mqtt-checks.js'
@@ -205,7 +205,8 @@ export class BackdoorsPersistence {
         this.#wills.delete(keyOf(client.id))
         return this.#memory.delWill(client)
       })
-    } catch {
+    } catch (error) {
+      if (!isBackdoorsError(error, 'FENCED', 'CLOSED')) this.#onError(asBackdoorsError(error, 'RECORD_CORRUPT', `The will of ${client.id}`))
       cutOff(client)
       return undefined
     }
