@@ -17,7 +17,7 @@ const run = promisify(execFile)
  * Namespaces need root. Where the tests are run for a release (CI), they have to be there: then nothing is skipped, and what is
  * missing fails.
  */
-export const canMakeNamespaces = process.getuid?.() === 0 && (process.env['CI'] !== undefined || spawnSync('unshare', ['-n', 'true']).status === 0)
+export const canMakeNamespaces = process.getuid?.() === 0 && (process.env['CI'] !== undefined || spawnSync('unshare', ['-n', 'ip', '-V']).status === 0)
 
 export const nearHardware = '02:00:00:00:00:0a'
 export const staleHardware = '02:00:00:00:00:66'
