@@ -9,10 +9,13 @@ export const headerBytes = 44
 
 /** Two octaves of a pentatonic scale, as steps in a wave of 65,536 steps for each sample. */
 const scale = [220, 247.5, 277.2, 330, 371.3, 440, 495, 554.4, 660, 742.5].map((hertz) => Math.round((hertz * 65_536) / samplesPerSecond))
-/** A quarter of a second, in samples. */
+/** A quarter of a second, in samples and in bytes. */
 const noteSamples = 2000
+const noteBytes = noteSamples * bytesPerSample
 const waveSteps = 1024
 const wave = Int16Array.from({ length: waveSteps }, (_, i) => Math.round(9000 * Math.sin((2 * Math.PI * i) / waveSteps) + 3000 * Math.sin((4 * Math.PI * i) / waveSteps)))
+/** One for each step of the scale: all else of the music is copied from these. */
+const notes = scale.map(madeOf)
 
 export const streamBytes = (seconds: number): number => headerBytes + seconds * samplesPerSecond * bytesPerSample
 
@@ -25,21 +28,24 @@ export function audioAt(from: number, length: number, seconds: number): Buffer {
   while (at < end && at < headerBytes) bytes[at - from] = header?.[at++] ?? 0
   while (at < end) {
     const place = at - headerBytes
-    const value = sampleAt(Math.floor(place / bytesPerSample))
-    // A stretch may begin or end in the middle of a sample.
-    bytes[at - from] = place % bytesPerSample === 0 ? value & 0xff : (value >> 8) & 0xff
-    at++
+    const number = Math.floor(place / noteBytes)
+    const within = place - number * noteBytes
+    at += noteOf(number).copy(bytes, at - from, within, Math.min(noteBytes, within + end - at))
   }
   return bytes
 }
 
-/** A tune that wanders over the scale, and each note fades. */
-function sampleAt(sample: number): number {
-  const note = Math.floor(sample / noteSamples)
-  const within = sample - note * noteSamples
-  const step = scale[(Math.imul(note, 2_654_435_761) >>> 27) % scale.length] ?? 0
-  const place = ((within * step) >>> 6) % waveSteps
-  return Math.trunc(((wave[place] ?? 0) * (noteSamples - within)) / noteSamples)
+/** A tune that wanders over the scale. */
+const noteOf = (number: number): Buffer => notes[(Math.imul(number, 2_654_435_761) >>> 27) % notes.length] as Buffer
+
+/** A note, which fades. */
+function madeOf(step: number): Buffer {
+  const note = Buffer.allocUnsafe(noteBytes)
+  for (let sample = 0; sample < noteSamples; sample++) {
+    const place = ((sample * step) >>> 6) % waveSteps
+    note.writeInt16LE(Math.trunc(((wave[place] ?? 0) * (noteSamples - sample)) / noteSamples), sample * bytesPerSample)
+  }
+  return note
 }
 
 function headerOf(seconds: number): Buffer {
