@@ -1,11 +1,13 @@
 /** Three of five nodes hang, one after another: each while it recovers the one before. The other two end up with everything. */
 import type { Scenario } from '../scenario.js'
-import { hang, isUnharmed, judge, startClients, startCluster, wakeFenced, type ClusterNode, type RigEvent } from './cluster.js'
+import { bootGuests, hang, isUnharmed, judge, startClients, startNodes, wakeFenced, type ClusterNode, type NodeVariant, type RigEvent } from './cluster.js'
 
 const sessions = 30
 const names = ['a', 'b', 'c', 'd', 'e'] as const
 /** Of the node's recovery that is cut short, in milliseconds after its claim. */
 const longestDelayMs = 300
+/** What stops must be a recoverer, and clients live at the last node: its fencing takes so long that any other is first to claim. */
+const lastToClaim: NodeVariant = { recovery: { fence: { command: ['/bin/sleep', '4'] } } }
 
 /** The first node of these that tells of such an event, beginning now. */
 async function firstOf(nodes: readonly ClusterNode[], what: string, matches: (event: RigEvent) => boolean): Promise<{ node: ClusterNode; event: RigEvent }> {
@@ -18,7 +20,7 @@ export const cascade: Scenario = {
   summary: 'three of five nodes hang one after another, each while it recovers another: nothing is lost or served twice',
   async run(context) {
     const { log } = context
-    const nodes = await startCluster(context, names)
+    const nodes = await startNodes(context, await bootGuests(context, names), { [names[4]]: lastToClaim })
     const [a, ...others] = nodes as readonly ClusterNode[] as [ClusterNode, ...ClusterNode[]]
     // Clients live where nothing is to fail.
     const home = others.at(-1) as ClusterNode
