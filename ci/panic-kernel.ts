@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KernelImage } from '../src/kernel/kernel-image.js';
 import { openRamFile } from '../src/kernel/ram-file.js';
 import { readPanicState } from '../src/kernel/views/panic-state.js';
-import { RigError } from './errors.js';
+import { messageOf, RigError } from './errors.js';
 import type { Guest } from './guest.js';
 
 const lookEveryMs = 2;
@@ -26,15 +26,16 @@ export async function panicKernel(guest: Guest, ramPath: string): Promise<PanicT
   const ram = await openRamFile(ramPath);
   try {
     const image = await KernelImage.learn({ physical: ram });
-    // The shell dies with its machine: there is no end of it to wait for.
-    await guest.spawn(panicCommand);
+    // The shell dies with its machine, and the machine may before it has said that the shell runs: neither is waited for.
+    let refusal = '';
+    guest.spawn(panicCommand).catch((error: unknown) => (refusal = `: ${messageOf(error)}`));
     const deadlineMs = performance.now() + patienceMs;
     let panickedMs: number | undefined;
     for (;;) {
       const { panicCpu, isPanicked } = await readPanicState(image);
       if (panicCpu !== undefined) panickedMs ??= performance.now();
       if (isPanicked) return { panickedMs: panickedMs ?? performance.now(), stoppedMs: performance.now() };
-      if (performance.now() > deadlineMs) throw new RigError(`the guest's kernel has not panicked within ${patienceMs} ms`);
+      if (performance.now() > deadlineMs) throw new RigError(`the guest's kernel has not panicked within ${patienceMs} ms${refusal}`);
       await sleep(lookEveryMs);
     }
   } finally {
