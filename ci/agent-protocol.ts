@@ -3,16 +3,16 @@
 /** From the rig. `id` names the process for as long as the connection lasts; bytes travel as base64. */
 export type AgentRequest =
   | {
-      readonly op: 'spawn';
-      readonly id: number;
-      readonly argv: readonly string[];
-      readonly env: Readonly<Record<string, string>>;
-      readonly cwd: string;
+      readonly op: 'spawn'
+      readonly id: number
+      readonly argv: readonly string[]
+      readonly env: Readonly<Record<string, string>>
+      readonly cwd: string
     }
   | { readonly op: 'stdin'; readonly id: number; readonly data: string }
   | { readonly op: 'stdin-end'; readonly id: number }
   /** `group`: also everything the process has started. */
-  | { readonly op: 'kill'; readonly id: number; readonly signal: NodeJS.Signals; readonly group: boolean };
+  | { readonly op: 'kill'; readonly id: number; readonly signal: NodeJS.Signals; readonly group: boolean }
 
 /** From the agent. */
 export type AgentEvent =
@@ -23,4 +23,4 @@ export type AgentEvent =
   | { readonly event: 'output'; readonly id: number; readonly stream: 'stdout' | 'stderr'; readonly data: string }
   | { readonly event: 'exit'; readonly id: number; readonly code: number | null; readonly signal: NodeJS.Signals | null }
   /** After `exit`, once nobody holds the process's output open any more. */
-  | { readonly event: 'closed'; readonly id: number };
+  | { readonly event: 'closed'; readonly id: number }

@@ -1,44 +1,44 @@
 /** QEMU's command line for a guest, and the QEMU process itself. */
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { readdir } from 'node:fs/promises';
-import { constants, setPriority } from 'node:os';
-import { requireTools } from './host-tools.js';
+import { spawn, type ChildProcess } from 'node:child_process'
+import { readdir } from 'node:fs/promises'
+import { constants, setPriority } from 'node:os'
+import { requireTools } from './host-tools.js'
 
-export type Accelerator = 'tcg' | 'kvm';
+export type Accelerator = 'tcg' | 'kvm'
 
 /** The RAM file of another guest. */
 export interface HostRam {
-  readonly path: string;
-  readonly mebibytes: number;
+  readonly path: string
+  readonly mebibytes: number
 }
 
 export interface QemuOptions {
-  readonly accelerator: Accelerator;
-  readonly kernelPath: string;
-  readonly initramfsPath: string;
+  readonly accelerator: Accelerator
+  readonly kernelPath: string
+  readonly initramfsPath: string
   /** Settings for the scripts in the initramfs; see {@link ./initramfs}. */
-  readonly settings: Readonly<Record<string, string>>;
-  readonly memoryMiB: number;
+  readonly settings: Readonly<Record<string, string>>
+  readonly memoryMiB: number
   /** Processors; 2 at most. */
-  readonly cpus: number;
+  readonly cpus: number
   /** Its RAM is this file, shared with whoever maps it; by default it is QEMU's own. */
-  readonly ramPath?: string;
+  readonly ramPath?: string
   /** Makes it a NIC machine: other guests' RAM files, as persistent memory modules of this guest. */
-  readonly hostRams?: readonly HostRam[];
+  readonly hostRams?: readonly HostRam[]
   /** The kernel's console goes to this file. */
-  readonly consolePath: string;
+  readonly consolePath: string
   /** Sockets on which the rig listens, and what the network card is called on the wire. */
   readonly link?: {
-    readonly monitorSocket: string;
-    readonly agentSocket: string;
-    readonly networkSocket: string;
-    readonly macAddress: string;
-  };
+    readonly monitorSocket: string
+    readonly agentSocket: string
+    readonly networkSocket: string
+    readonly macAddress: string
+  }
 }
 
 /** Jumbo frames, as RoCE is run in practice: soft-RoCE puts 4 KiB into a packet then, and an emulated processor pays for each. */
-const mtuBytes = 9000;
+const mtuBytes = 9000
 
 /**
  * `-erms,-fsrm`: emulated `rep movsb` tears aligned 8-byte copies, and the kernel's memcpy, which soft-RoCE uses, takes it
@@ -47,25 +47,25 @@ const mtuBytes = 9000;
  * guest drops barriers and locked operations.
  */
 function machineArguments(options: QemuOptions): string[] {
-  const accelerator = options.accelerator === 'tcg' ? 'tcg,thread=multi' : 'kvm';
+  const accelerator = options.accelerator === 'tcg' ? 'tcg,thread=multi' : 'kvm'
   return [
     '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
     '-accel', accelerator, '-cpu', 'max,-erms,-fsrm,-pku', '-smp', `${options.cpus},maxcpus=2`,
     ...memoryArguments(options),
     '-kernel', options.kernelPath, '-initrd', options.initramfsPath, '-append', kernelCommandLine(options.settings),
     '-chardev', `file,id=console,path=${escaped(options.consolePath)}`, '-serial', 'chardev:console',
-  ]; // prettier-ignore
+  ]
 }
 
 function memoryArguments({ memoryMiB, ramPath, hostRams = [] }: QemuOptions): string[] {
-  const own = ramPath === undefined ? [] : [...ramFile('ram', ramPath, memoryMiB), '-machine', 'memory-backend=ram'];
-  if (hostRams.length === 0) return ['-m', `${memoryMiB}M`, ...own];
-  const modules = hostRams.flatMap(({ path, mebibytes }, i) => [...ramFile(`host${i}`, path, mebibytes), '-device', `nvdimm,memdev=host${i},id=host-ram${i}`]);
-  const mostMiB = hostRams.reduce((sum, { mebibytes }) => sum + mebibytes, memoryMiB + 1024);
-  return ['-machine', 'nvdimm=on', '-m', `${memoryMiB}M,slots=${hostRams.length + 1},maxmem=${mostMiB}M`, ...own, ...modules];
+  const own = ramPath === undefined ? [] : [...ramFile('ram', ramPath, memoryMiB), '-machine', 'memory-backend=ram']
+  if (hostRams.length === 0) return ['-m', `${memoryMiB}M`, ...own]
+  const modules = hostRams.flatMap(({ path, mebibytes }, i) => [...ramFile(`host${i}`, path, mebibytes), '-device', `nvdimm,memdev=host${i},id=host-ram${i}`])
+  const mostMiB = hostRams.reduce((sum, { mebibytes }) => sum + mebibytes, memoryMiB + 1024)
+  return ['-machine', 'nvdimm=on', '-m', `${memoryMiB}M,slots=${hostRams.length + 1},maxmem=${mostMiB}M`, ...own, ...modules]
 }
 
-const ramFile = (id: string, path: string, mebibytes: number): string[] => ['-object', `memory-backend-file,id=${id},size=${mebibytes}M,mem-path=${escaped(path)},share=on`];
+const ramFile = (id: string, path: string, mebibytes: number): string[] => ['-object', `memory-backend-file,id=${id},size=${mebibytes}M,mem-path=${escaped(path)},share=on`]
 
 function linkArguments({ monitorSocket, agentSocket, networkSocket, macAddress }: NonNullable<QemuOptions['link']>): string[] {
   return [
@@ -75,31 +75,31 @@ function linkArguments({ monitorSocket, agentSocket, networkSocket, macAddress }
     '-netdev', `stream,id=network,server=off,addr.type=unix,addr.path=${escaped(networkSocket)}`,
     '-device', `virtio-net-pci,netdev=network,mac=${macAddress},host_mtu=${String(mtuBytes)},rx_queue_size=1024,romfile=`,
     '-virtfs', 'local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap',
-  ]; // prettier-ignore
+  ]
 }
 
 /** `panic=-1`: a kernel that panics on its way up ends QEMU at once. Once it is up, the second script sets 0. */
 function kernelCommandLine(settings: Readonly<Record<string, string>>): string {
-  const words = Object.entries(settings).map(([key, value]) => `rig.${key}=${percentEncoded(value)}`);
-  return ['console=ttyS0', 'loglevel=5', 'panic=-1', 'tsc=reliable', 'no_timer_check', 'cryptomgr.notests', ...words].join(' ');
+  const words = Object.entries(settings).map(([key, value]) => `rig.${key}=${percentEncoded(value)}`)
+  return ['console=ttyS0', 'loglevel=5', 'panic=-1', 'tsc=reliable', 'no_timer_check', 'cryptomgr.notests', ...words].join(' ')
 }
 
 /** Only ASCII letters, digits and a few marks stay, so that neither the kernel nor a shell sees anything special. */
 function percentEncoded(value: string): string {
-  const asIs = /[A-Za-z0-9_./:-]/;
+  const asIs = /[A-Za-z0-9_./:-]/
   return [...Buffer.from(value)]
     .map((byte) => (asIs.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `%${byte.toString(16).padStart(2, '0')}`))
-    .join('');
+    .join('')
 }
 
 /** In QEMU's option lists a comma within a value is written twice. */
 function escaped(value: string): string {
-  return value.replaceAll(',', ',,');
+  return value.replaceAll(',', ',,')
 }
 
 /** How QEMU ended, and what it said about it. */
 export interface QemuExit {
-  readonly reason: string;
+  readonly reason: string
 }
 
 export class QemuProcess {
@@ -113,33 +113,33 @@ export class QemuProcess {
    * a Ctrl-C at the terminal reaches only the rig, which then ends everything in order.
    */
   static async start(options: QemuOptions): Promise<QemuProcess> {
-    const tools = await requireTools(['qemu-system-x86_64', 'setpriv']);
-    const args = [...machineArguments(options), ...(options.link === undefined ? [] : linkArguments(options.link))];
+    const tools = await requireTools(['qemu-system-x86_64', 'setpriv'])
+    const args = [...machineArguments(options), ...(options.link === undefined ? [] : linkArguments(options.link))]
     const child = spawn(tools.setpriv, ['--pdeathsig', 'KILL', tools['qemu-system-x86_64'], ...args], {
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
-    });
-    let complaints = '';
-    child.stderr.on('data', (chunk: Buffer) => (complaints += chunk.toString()));
+    })
+    let complaints = ''
+    child.stderr.on('data', (chunk: Buffer) => (complaints += chunk.toString()))
     const exited = new Promise<QemuExit>((resolve) => {
       child.on('error', (error) => {
-        resolve({ reason: error.message });
-      });
+        resolve({ reason: error.message })
+      })
       child.on('close', (code, signal) => {
-        resolve({ reason: `QEMU ended with ${code ?? signal}${complaints === '' ? '' : `: ${complaints.trim()}`}` });
-      });
-    });
-    return new QemuProcess(child, exited);
+        resolve({ reason: `QEMU ended with ${code ?? signal}${complaints === '' ? '' : `: ${complaints.trim()}`}` })
+      })
+    })
+    return new QemuProcess(child, exited)
   }
 
   /** Everything else on this machine goes before it from now on: a processor that spins for ever keeps nobody waiting. */
   async yieldToOthers(): Promise<void> {
-    const threads = await readdir(`/proc/${this.child.pid}/task`).catch(() => []);
-    for (const thread of threads) setPriority(Number(thread), constants.priority.PRIORITY_LOW);
+    const threads = await readdir(`/proc/${this.child.pid}/task`).catch(() => [])
+    for (const thread of threads) setPriority(Number(thread), constants.priority.PRIORITY_LOW)
   }
 
   async kill(): Promise<void> {
-    this.child.kill('SIGKILL');
-    await this.exited;
+    this.child.kill('SIGKILL')
+    await this.exited
   }
 }
