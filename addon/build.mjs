@@ -4,7 +4,7 @@
  *
  *     node addon/build.mjs [--strict] [--without-verbs] [--sanitize=address,undefined | --sanitize=thread] [--folder=FOLDER]
  *
- * --strict          warnings are errors
+ * --strict          warnings are errors, as with BACKDOORS_STRICT=1 in the environment
  * --without-verbs   builds the other targets only
  * --sanitize        builds with a sanitizer of the compiler, into .cache/addon-<sanitizer> unless a folder is given
  * --folder          builds into another folder of the package than itself; BACKDOORS_ADDON_DIR=FOLDER/build/Release selects it
@@ -96,7 +96,7 @@ function build(folder, options) {
 
 const { values: options } = parseArgs({
   options: {
-    strict: { type: 'boolean', default: false },
+    strict: { type: 'boolean', default: process.env.BACKDOORS_STRICT === '1' },
     'without-verbs': { type: 'boolean', default: false },
     sanitize: { type: 'string' },
     folder: { type: 'string' },
