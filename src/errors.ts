@@ -49,6 +49,7 @@ export const errorCodes = [
   'SYSTEM_CALL_FAILED',
   'MEMLOCK_LIMIT',
   'CAPABILITY_MISSING',
+  'FILE_IN_USE',
   // reaching remote memory
   'OUT_OF_RANGE',
   'READ_ONLY',

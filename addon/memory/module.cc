@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/initialize.h"
 #include "crc32c_functions.h"
+#include "file_lock.h"
 #include "file_reader.h"
 #include "file_sampler.h"
 #include "filled_pages.h"
@@ -51,6 +52,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   if (!InitializeTarget(env, exports)) return exports;
   DefineCrc32c(env, exports);
   DefineFilledPages(env, exports);
+  DefineFileLock(env, exports);
   exports.Set("monotonicUs", Napi::Function::New<MonotonicUs>(env, "monotonicUs"));
   exports.Set("adviseHugePages", Napi::Function::New<AdviseHugePages>(env, "adviseHugePages"));
   napi_value write_monotonic_ms = nullptr;

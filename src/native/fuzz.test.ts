@@ -54,7 +54,7 @@ describe('any arguments', () => {
     const methods = objects.flatMap((object) =>
       Object.getOwnPropertyNames(Object.getPrototypeOf(object)).filter((name) => !['constructor', 'close', 'fd', 'pages', 'path', 'warnings', 'writable'].includes(name)).map((name) => [object, name] as const),
     )
-    const functions = [addon.crc32c, addon.crc32cMany, addon.crc32cBySoftware, addon.monotonicUs, addon.adviseHugePages, addon.writeMonotonicMs] as unknown as ((...args: readonly unknown[]) => unknown)[]
+    const functions = [addon.crc32c, addon.crc32cMany, addon.crc32cBySoftware, addon.monotonicUs, addon.adviseHugePages, addon.writeMonotonicMs, addon.lockFile] as unknown as ((...args: readonly unknown[]) => unknown)[]
     const classes = [addon.SharedMemory, addon.FileReader, addon.BeatThread, addon.Sampler] as unknown as (new (...args: readonly unknown[]) => { close(): void })[]
     const anything = fc.array(fc.oneof(argument, fc.constantFrom(...things)), { maxLength: 6 })
     const property = fc.property(anything, fc.nat(), fc.boolean(), (args, pick, isForeign) => {

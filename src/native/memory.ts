@@ -199,6 +199,13 @@ export interface MemoryAddon extends AddonBase {
    * @throws BackdoorsError INVALID_ARGUMENT, SYSTEM_CALL_FAILED
    */
   writeFilledPages(fd: number, path: string, offset: number, bytes: Uint8Array): number
+  /**
+   * Locks the file for this descriptor, until it is closed or its process has ended, however that ends.
+   * @param path for what it says where it fails
+   * @returns false where the file is locked for another descriptor, of this process or of another
+   * @throws BackdoorsError INVALID_ARGUMENT, SYSTEM_CALL_FAILED
+   */
+  lockFile(fd: number, path: string): boolean
   readonly SharedMemory: new (options: SharedMemoryOptions) => SharedMemory
   readonly FileReader: new (path: string) => FileReader
   readonly BeatThread: new (options: BeatThreadOptions) => BeatThread

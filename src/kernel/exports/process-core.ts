@@ -47,7 +47,7 @@ const reservedBytes = 1 << 30
  * next one of the same process goes on from there, if it finds the process as it was: a machine that has died keeps it so.
  *
  * @throws BackdoorsError INVALID_ARGUMENT where there is no such process, or it is a thread of the kernel; KERNEL_UNSUPPORTED,
- * SYSTEM_CALL_FAILED, and what reading throws
+ * FILE_IN_USE, SYSTEM_CALL_FAILED, and what reading throws
  */
 export async function writeProcessCore(options: ProcessCoreOptions): Promise<ProcessCoreResult> {
   const { image, pid, path } = options

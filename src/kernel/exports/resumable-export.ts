@@ -40,7 +40,8 @@ export async function identityNote(image: KernelImage, ...what: readonly bigint[
 
 /**
  * Goes on with the `PATH.part` that an export before has left, if it begins with the same head, and else begins anew.
- * @throws BackdoorsError SYSTEM_CALL_FAILED, what reading throws, and the reason of the signal; `PATH.part` is left then
+ * @throws BackdoorsError FILE_IN_USE while another export writes it, SYSTEM_CALL_FAILED, what reading throws, and the reason of the signal;
+ *   `PATH.part` is left then
  */
 export async function exportResumably({ path, head, physical, pieces, memoryBytes, fileBytes, ...stream }: ResumableExport): Promise<Exported> {
   const { file, from } = await begin(path, head)
@@ -56,12 +57,11 @@ export async function exportResumably({ path, head, physical, pieces, memoryByte
 
 /** @returns the file, and where in it what is there ends */
 async function begin(path: string, head: Uint8Array): Promise<{ file: SparseFile; from: number }> {
-  const resumed = await SparseFile.resume(path, head)
-  const file = resumed?.file ?? (await SparseFile.create(path))
+  const { file, length } = await SparseFile.open(path, head)
   // The last page may have been written in part.
-  const from = Math.max(head.length, Math.floor((resumed?.length ?? 0) / pageBytes) * pageBytes)
+  const from = Math.max(head.length, Math.floor(length / pageBytes) * pageBytes)
   try {
-    if (resumed === undefined) file.write(0, head)
+    if (length === 0) file.write(0, head)
     await file.truncate(from)
     return { file, from }
   } catch (error) {

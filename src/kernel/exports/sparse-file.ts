@@ -3,7 +3,7 @@
  * name only when it is whole.
  */
 import { constants } from 'node:fs'
-import { open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { lstat, open, readFile, rename, rm, type FileHandle } from 'node:fs/promises'
 import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { memoryAddon } from '../../native/load.js'
 import { pageBytes } from '../page-table-format.js'
@@ -51,35 +51,28 @@ export class SparseFile {
   }
 
   /**
-   * Begins the file, under the name `PATH.part`; what an earlier export has left there is done away with.
-   * @throws BackdoorsError SYSTEM_CALL_FAILED
+   * Goes on with the `PATH.part` that an earlier export has left, if it is this user's alone and begins with the same head; else begins it
+   * anew, and does away with what is there. From here on it is this export's own, until it is closed or its process has ended.
+   * @returns the file, and how much stands in it already, in bytes: 0 where it begins
+   * @throws BackdoorsError FILE_IN_USE while another export writes it, SYSTEM_CALL_FAILED
    */
-  static async create(path: string): Promise<SparseFile> {
+  static async open(path: string, head: Uint8Array): Promise<{ readonly file: SparseFile; readonly length: number }> {
     const part = `${path}.part`
     return await failing(part, 'open', async () => {
-      await rm(part, { force: true })
-      return new SparseFile(path, part, await open(part, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode))
-    })
-  }
-
-  /**
-   * Goes on with a file that an earlier export has left, if it begins with the same head.
-   * @returns undefined where there is none, or it is another's
-   * @throws BackdoorsError SYSTEM_CALL_FAILED
-   */
-  static async resume(path: string, head: Uint8Array): Promise<{ readonly file: SparseFile; readonly length: number } | undefined> {
-    const part = `${path}.part`
-    return await failing(part, 'open', async () => {
-      const file = await open(part, constants.O_RDWR | constants.O_NOFOLLOW).catch((error: unknown) => {
-        if (['ENOENT', 'ELOOP', 'EACCES', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
-        throw error
-      })
-      if (file === undefined) return undefined
-      const { uid, nlink, size, mode: found } = await file.stat()
-      const isOurs = uid === process.getuid?.() && nlink === 1 && (found & 0o170_777) === (constants.S_IFREG | mode)
-      const begins = new Uint8Array(head.length)
-      if (!isOurs || size < head.length || (await file.read(begins, 0, head.length, 0)).bytesRead < head.length || Buffer.compare(begins, head) !== 0) return void (await file.close())
-      return { file: new SparseFile(path, part, file), length: size }
+      for (;;) {
+        const found = await openFound(part)
+        if (found !== undefined) {
+          const length = await closingOnError(found, async () => ((await makeOwn(found, part)) ? await lengthWith(found, head) : undefined))
+          if (length !== undefined && length > 0) return { file: new SparseFile(path, part, found), length }
+          if (length === 0) await rm(part, { force: true })
+          await found.close()
+          if (length === undefined) continue
+        }
+        const begun = await begin(part)
+        if (begun === undefined) continue
+        if (await closingOnError(begun, () => makeOwn(begun, part))) return { file: new SparseFile(path, part, begun), length: 0 }
+        await begun.close()
+      }
     })
   }
 
@@ -97,8 +90,9 @@ export class SparseFile {
   async finish(length: number): Promise<void> {
     await this.truncate(length)
     await failing(this.#part, 'fsync', () => this.#file.sync())
-    await this.close()
+    // Before the lock ends: whoever gets it finds no `PATH.part` any more.
     await failing(this.#part, 'rename', () => rename(this.#part, this.path))
+    await this.close()
   }
 
   /** Leaves what there is so far, for `resume`. */
@@ -200,6 +194,67 @@ async function* batchesOf(pieces: AsyncIterable<FilePiece>, batchBytes: number):
     }
   }
   if (batch.length > 0) yield batch
+}
+
+/** @returns undefined where there is none; what is no file, or may not be written, is done away with */
+async function openFound(part: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(part, constants.O_RDWR | constants.O_NOFOLLOW)
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (!['ENOENT', 'ELOOP', 'EACCES', 'EISDIR'].includes(code)) throw error
+    if (code !== 'ENOENT') await rm(part, { force: true })
+    return undefined
+  }
+}
+
+/** @returns undefined where another export has begun one at the same time */
+async function begin(part: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(part, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
+    throw error
+  }
+}
+
+/**
+ * @returns false where another export was done with the file before it was locked here, so that the path does not lead to it any more
+ * @throws BackdoorsError FILE_IN_USE, SYSTEM_CALL_FAILED
+ */
+async function makeOwn(file: FileHandle, part: string): Promise<boolean> {
+  const own = await file.stat({ bigint: true })
+  if (!memoryAddon().lockFile(file.fd, part)) {
+    throw new BackdoorsError('FILE_IN_USE', `${part} is being written by ${await lockHolder(own)}. Wait for it, end it (the next export goes on where it stopped), or write to another file.`, { path: part })
+  }
+  const there = await lstat(part, { bigint: true }).catch(() => undefined)
+  return there?.ino === own.ino && there.dev === own.dev
+}
+
+/** From /proc/locks, which names file systems and processes as this machine's kernel knows them, and so does not always tell. */
+async function lockHolder({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): Promise<string> {
+  const hex = (number: bigint): string => number.toString(16).padStart(2, '0')
+  const [major, minor] = [((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn), (dev & 0xffn) | ((dev >> 12n) & ~0xffn)]
+  const locks = await readFile('/proc/locks', 'latin1').catch(() => '')
+  const holder = locks.split('\n').map((line) => line.trim().split(/\s+/)).find(([, kind, , , , file]) => kind === 'FLOCK' && file === `${hex(major)}:${hex(minor)}:${ino}`)
+  return holder === undefined ? 'another process' : `process ${holder[4]}`
+}
+
+/** @returns the length of the file in bytes; 0 where it is not this user's alone, or begins with another head */
+async function lengthWith(file: FileHandle, head: Uint8Array): Promise<number> {
+  const { uid, nlink, size, mode: found } = await file.stat()
+  const isOurs = uid === process.getuid?.() && nlink === 1 && (found & 0o170_777) === (constants.S_IFREG | mode)
+  const begins = new Uint8Array(head.length)
+  return !isOurs || size < head.length || (await file.read(begins, 0, head.length, 0)).bytesRead < head.length || Buffer.compare(begins, head) !== 0 ? 0 : size
+}
+
+async function closingOnError<T>(file: FileHandle, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }
 
 async function failing<T>(path: string, call: string, work: () => Promise<T>): Promise<T> {

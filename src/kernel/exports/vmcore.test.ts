@@ -2,6 +2,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Child } from '../../../addon/test/native-fixture.js'
 import { Random } from '../../fabric/mock/random.js'
 import { BytesMemory } from '../../region/testing/bytes-memory.js'
 import { KernelImage } from '../kernel-image.js'
@@ -92,6 +93,60 @@ describe('a vmcore', () => {
     const range = { physical: high.physical + (1 << 20), length: 1 << 16 }
     expect(Buffer.compare((await opened.readMany([range]))[0]!, (await image.physical.readMany([range]))[0]!)).toBe(0)
     await opened.close()
+  })
+})
+
+/** Opens a file as an export of another process does, and is killed when that is asked for. */
+async function otherExporter(file: string): Promise<{ readonly pid: number; kill(): Promise<void> }> {
+  const child = new Child('file-holder.mjs', [file])
+  expect(await child.line()).toBe('locked')
+  return {
+    pid: child.process.pid as number,
+    kill: async () => {
+      child.process.kill('SIGKILL')
+      await child.ended
+    },
+  }
+}
+
+describe('a vmcore that another export is writing', () => {
+  it.each(['the same machine', 'another boot'])('of %s, is left to it', async (whose) => {
+    const others = whose === 'the same machine' ? image : imageOf(new Uint8Array(ram.length).fill(7), new Vmcoreinfo(Buffer.from(host.note.text.replace('KERNELOFFSET=', 'KERNELOFFSET=1'))))
+    let second: Promise<VmcoreResult> | undefined
+    const result = await writeVmcore({
+      image, path, readsInFlight: 1,
+      onProgress: ({ done }) => {
+        if (done < 2 << 20 || second !== undefined) return
+        second = writeVmcore({ image: others, path })
+        second.catch(() => undefined)
+      },
+    })
+    await expect(second).rejects.toMatchObject({ code: 'FILE_IN_USE', details: { path: `${path}.part` } })
+    await expectWhole(result)
+  })
+
+  it('is refused by the name of its process', async () => {
+    await interrupted(2 << 20)
+    const { pid, kill } = await otherExporter(`${path}.part`)
+    await expect(writeVmcore({ image, path })).rejects.toMatchObject({ code: 'FILE_IN_USE', message: expect.stringContaining(`is being written by process ${pid}.`) as string })
+    await kill()
+  })
+
+  it('goes on when that has been killed', async () => {
+    await interrupted(2 << 20)
+    const { kill } = await otherExporter(`${path}.part`)
+    await kill()
+    const result = await writeVmcore({ image, path })
+    expect(result.resumedBytes).toBeGreaterThan(0)
+    await expectWhole(result)
+  })
+
+  it('is written by one of many that begin at the same time', async () => {
+    const exports = await Promise.allSettled(Array.from({ length: 6 }, () => writeVmcore({ image, path })))
+    const done = exports.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+    const refused = exports.flatMap((each) => (each.status === 'rejected' ? [(each.reason as { code: string }).code] : []))
+    expect([done.length + refused.length, [...new Set(refused)]]).toEqual([6, ['FILE_IN_USE']])
+    await expectWhole(done[0] as VmcoreResult)
   })
 })
 

@@ -41,7 +41,7 @@ const allAccess = segmentFlags.read | segmentFlags.write | segmentFlags.execute
  * Writes a vmcore. An export that was interrupted leaves `PATH.part`; the next one of the same machine, not started anew since,
  * goes on from there.
  *
- * @throws BackdoorsError KERNEL_UNSUPPORTED, SYSTEM_CALL_FAILED, and what reading throws
+ * @throws BackdoorsError KERNEL_UNSUPPORTED, FILE_IN_USE, SYSTEM_CALL_FAILED, and what reading throws
  */
 export async function writeVmcore(options: VmcoreOptions): Promise<VmcoreResult> {
   const { image, path } = options
