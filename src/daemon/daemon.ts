@@ -18,7 +18,7 @@ import { Addresses } from './addresses/addresses.js'
 import { ClaimHolders } from './claim-holders.js'
 import { openConnections, type ContinuedConnections } from './connections/open-connections.js'
 import type { ConnectionsReport } from './connections/report.js'
-import { parseConfig, type DaemonConfig, type DaemonConfigInput } from './config.js'
+import { parseConfig, type DaemonConfig, type DaemonConfigInput, type PeerConfig } from './config.js'
 import { Handover } from './handover.js'
 import { LocalSocket } from './local-server.js'
 import { openMembership, type Membership } from './membership/membership.js'
@@ -29,7 +29,7 @@ import { IncidentLog } from './incidents.js'
 import { StatusPage } from './page/status-page.js'
 import type { PeerFabric } from './peers/peer-fabric.js'
 import { PeerWatcher } from './watching/peer-watcher.js'
-import { peersToWatch } from './watching/peers-to-watch.js'
+import { PlanFollower } from './watching/plan-follower.js'
 import { RecoveryRunner } from './recovery-runner.js'
 import { samplerSettings } from './watching/sampler-settings.js'
 import { SensorSampler } from './sensors/sensor-sampler.js'
@@ -125,6 +125,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   readonly #watchers: PeerWatcher[] = []
   readonly #claimHolders = new ClaimHolders(this.#watchers, () => this.#membership.current)
   readonly #unwatching: Unwatching<PeerWatcher>
+  readonly #planFollower: PlanFollower<PeerWatcher>
   #plan: NodeJS.Timeout | undefined
   #fabric: PeerFabric | undefined
   #lookAfter: NodeJS.Timeout | undefined
@@ -145,6 +146,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       onNote: (message, about) => log.info(about, message),
     })
     this.#unwatching = new Unwatching(this.#watchers, log, (peer) => this.#incidents.unwatched(peer, monotonicMs()))
+    this.#planFollower = new PlanFollower({
+      node: config.node, k: config.watch.peers, watchers: this.#watchers, unwatching: this.#unwatching,
+      members: () => this.#membership.current,
+      isHolder: (name) => this.#claimHolders.has(name) || this.#addresses.owedTo.has(name),
+      make: (peer) => this.#watcherFor(peer, this.#fabric as PeerFabric),
+    })
     this.#own = new OwnRegion(config, log)
     this.#handover = new Handover(this.#own.box, {
       onTaken: (server, count) => {
@@ -196,47 +203,30 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const fabric = await this.#openFabric(config, this.#own.region, this.#log, new Map([[observeMethod, observe]]))
     this.#fabric = fabric
     fabric.setMembers(this.#membership.current)
-    this.#followPlan(fabric)
+    this.#planFollower.follow()
     this.#membership.start()
-    this.#plan = setInterval(() => this.#followPlan(fabric), planEveryMs)
+    this.#plan = setInterval(() => this.#planFollower.follow(), planEveryMs)
     this.#addresses.start()
     this.#started = true
     this.#log.info({ region: config.region.path, watched: this.#watchers.map(({ peer }) => peer.name) }, 'the daemon lends and watches')
   }
 
-  /**
-   * Watches whom it falls to this node to watch, as it sees the others now. Who has come to be watched stays so: a node that is
-   * back has to connect to its peers first, and one more watcher costs the watched nothing. Who is no member any more is not watched.
-   */
-  #followPlan(fabric: PeerFabric): void {
+  #watcherFor(peer: PeerConfig, fabric: PeerFabric): PeerWatcher {
     const { config } = this
-    const members = this.#membership.current
-    this.#unwatching.retire(members)
-    const watchers = new Map(this.#watchers.map((watcher) => [watcher.peer.name, watcher]))
-    const due = peersToWatch({
-      node: config.node, members, k: config.watch.peers,
-      isDown: (name) => watchers.get(name)?.isDown ?? false,
-      isHolder: (name) => this.#claimHolders.has(name) || this.#addresses.owedTo.has(name),
-      isTaken: (name) => watchers.has(name) || this.#unwatching.isLeaving(name),
+    if (this.#started) this.#log.info({ peer: peer.name }, 'this peer is watched as well')
+    return new PeerWatcher(config, peer, fabric, {
+      onWatching: (...watching) => this.#onWatching(...watching),
+      onMachine: (name) => this.#onMachine(name),
+      onVerdict: (...verdict) => this.#onVerdict(...verdict),
+      onCondition: (...change) => this.#onCondition(...change),
+      recover: (link, target) => this.#runner.recover(link, target),
+      lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
+      members: () => (this.#membership.isKnown ? this.#membership.current : undefined),
+      observers: fabric.observers,
+      fence: config.recovery.fenceUnreachable ? (name) => this.#runner.fenceUnreachable(name) : undefined,
+      onFenced: (...fenced) => this.#onFenced(...fenced),
+      log: this.#log,
     })
-    for (const peer of due) {
-      if (this.#started) this.#log.info({ peer: peer.name }, 'this peer is watched as well')
-      const watcher = new PeerWatcher(config, peer, fabric, {
-        onWatching: (...watching) => this.#onWatching(...watching),
-        onMachine: (name) => this.#onMachine(name),
-        onVerdict: (...verdict) => this.#onVerdict(...verdict),
-        onCondition: (...change) => this.#onCondition(...change),
-        recover: (link, target) => this.#runner.recover(link, target),
-        lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
-        members: () => (this.#membership.isKnown ? this.#membership.current : undefined),
-        observers: fabric.observers,
-        fence: config.recovery.fenceUnreachable ? (name) => this.#runner.fenceUnreachable(name) : undefined,
-        onFenced: (...fenced) => this.#onFenced(...fenced),
-        log: this.#log,
-      })
-      this.#watchers.push(watcher)
-      this.#unwatching.note(watcher, members)
-    }
   }
 
   #onWatching(peer: string, incarnation: bigint, memory: RemoteMemory): void {
@@ -255,7 +245,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.#log.info({ members: names, source: this.#membership.source }, 'the members of the cluster have changed')
     if (this.#fabric && !this.#closing) {
       this.#fabric.setMembers(this.#membership.current)
-      this.#followPlan(this.#fabric)
+      this.#planFollower.follow()
     }
     this.emit('members', names)
   }

@@ -1,9 +1,10 @@
 /** Membership by a file: a list of peers that is read anew whenever it changes. */
-import { readFileSync, statSync, watch, type FSWatcher } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseDocument } from 'yaml'
 import { asBackdoorsError, BackdoorsError } from '../../errors.js'
 import { parsePeers, type DaemonConfig, type PeerConfig } from '../config.js'
+import { systemTime, type DaemonTime } from '../daemon-time.js'
+import { systemFiles, type MemberFiles } from './member-files.js'
 import type { Membership, MembershipEvents } from './membership.js'
 import { fromFolder } from './membership-config.js'
 
@@ -11,8 +12,12 @@ import { fromFolder } from './membership-config.js'
 const settleMs = 100
 /** Where no notification comes (network file systems, links that lead elsewhere), the file is looked at so often. In milliseconds. */
 const lookEveryMs = 2000
-/** No list of 1024 peers is longer, in bytes. */
-const maxFileBytes = 1 << 20
+
+/** Where the file is, and whose timers say when it is looked at; a simulation has its own. */
+export interface FileMembershipOptions {
+  readonly files?: MemberFiles
+  readonly time?: Pick<DaemonTime, 'every' | 'later'>
+}
 
 /**
  * One file may serve all nodes: it may list this node itself, and machines that this node lends, and both are passed over.
@@ -27,22 +32,26 @@ export class FileMembership implements Membership {
   readonly #path: string
   readonly #config: DaemonConfig
   readonly #events: MembershipEvents
+  readonly #files: MemberFiles
+  readonly #time: Pick<DaemonTime, 'every' | 'later'>
   #current: readonly PeerConfig[]
   #trouble: BackdoorsError | undefined
   /** The file as it was read last, or was found not to be readable. */
   #seen: string
-  #watcher: FSWatcher | undefined
-  #looking: NodeJS.Timeout | undefined
-  #settling: NodeJS.Timeout | undefined
+  #unwatch: (() => void) | undefined
+  #stopLooking: (() => void) | undefined
+  #stopSettling: (() => void) | undefined
   #closed = false
 
   /** @throws BackdoorsError CONFIG_INVALID */
-  constructor(path: string, config: DaemonConfig, events: MembershipEvents) {
+  constructor(path: string, config: DaemonConfig, events: MembershipEvents, { files = systemFiles, time = systemTime }: FileMembershipOptions = {}) {
     this.#path = path
     this.#config = config
     this.#events = events
-    this.#seen = stampOf(path)
-    this.#current = readPeersFile(path, config)
+    this.#files = files
+    this.#time = time
+    this.#seen = files.stamp(path)
+    this.#current = readPeersFile(files, path, config)
   }
 
   get current(): readonly PeerConfig[] {
@@ -54,53 +63,43 @@ export class FileMembership implements Membership {
   }
 
   start(): void {
-    if (this.#looking !== undefined || this.#closed) return
+    if (this.#stopLooking !== undefined || this.#closed) return
     this.#watchFolder()
-    this.#looking = setInterval(() => this.#look(), lookEveryMs).unref()
+    this.#stopLooking = this.#time.every(lookEveryMs, () => this.#look())
     this.#look()
   }
 
   close(): Promise<void> {
     this.#closed = true
-    this.#watcher?.close()
-    clearInterval(this.#looking)
-    clearTimeout(this.#settling)
+    this.#unwatch?.()
+    this.#stopLooking?.()
+    this.#stopSettling?.()
     return Promise.resolve()
   }
 
   /** The folder, not the file: a file that is replaced by renaming is another one, and the first would never be heard of again. */
   #watchFolder(): void {
-    if (this.#watcher !== undefined) return
-    try {
-      const watcher = watch(dirname(this.#path), { persistent: false }, () => this.#look())
-      watcher.on('error', () => {
-        watcher.close()
-        this.#watcher = undefined
-      })
-      this.#watcher = watcher
-    } catch {
-      // No folder, or no more watches to be had: it is looked at now and then all the same.
-    }
+    this.#unwatch ??= this.#files.watchFolder(dirname(this.#path), () => this.#look(), () => void (this.#unwatch = undefined))
   }
 
   /** Waits until the file has settled. */
   #look(): void {
     if (this.#closed) return
     this.#watchFolder()
-    const stamp = stampOf(this.#path)
-    if (stamp === this.#seen || this.#settling !== undefined) return
-    this.#settling = setTimeout(() => {
-      this.#settling = undefined
-      if (stampOf(this.#path) === stamp) this.#read(stamp)
+    const stamp = this.#files.stamp(this.#path)
+    if (stamp === this.#seen || this.#stopSettling !== undefined) return
+    this.#stopSettling = this.#time.later(settleMs, () => {
+      this.#stopSettling = undefined
+      if (this.#files.stamp(this.#path) === stamp) this.#read(stamp)
       else this.#look()
-    }, settleMs).unref()
+    })
   }
 
   #read(stamp: string): void {
     this.#seen = stamp
     let peers: readonly PeerConfig[]
     try {
-      peers = readPeersFile(this.#path, this.#config)
+      peers = readPeersFile(this.#files, this.#path, this.#config)
     } catch (error) {
       const trouble = asBackdoorsError(error, 'CONFIG_INVALID', `reading the peers in ${this.#path}`, { path: this.#path })
       if (trouble.message === this.#trouble?.message) return
@@ -116,23 +115,11 @@ export class FileMembership implements Membership {
   }
 }
 
-/** Which file it is, and of when; it is another after every change, by whatever means. Of a file that cannot be looked at, why. */
-function stampOf(path: string): string {
-  try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
-    return [dev, ino, size, mtimeNs, ctimeNs].join()
-  } catch (error) {
-    return String((error as NodeJS.ErrnoException).code)
-  }
-}
-
 /** @throws BackdoorsError CONFIG_INVALID with `path`, and `field` where an entry is at fault */
-function readPeersFile(path: string, config: DaemonConfig): readonly PeerConfig[] {
+function readPeersFile(files: MemberFiles, path: string, config: DaemonConfig): readonly PeerConfig[] {
   let listed: unknown
   try {
-    const { size } = statSync(path)
-    if (size > maxFileBytes) throw new BackdoorsError('CONFIG_INVALID', `${path}: no list of peers has ${size} bytes`, { path, length: size })
-    const document = parseDocument(readFileSync(path, 'utf8'))
+    const document = parseDocument(files.read(path))
     const fault = document.errors[0]
     if (fault) throw new BackdoorsError('CONFIG_INVALID', `${path}: ${fault.message}`, { path })
     listed = document.toJS()
