@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
+import { createServer, type RequestListener, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 import { createServer as createHttp2Server } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
 import { connect, createServer as createNetServer, Socket, type Server as NetServer } from 'node:net'
@@ -8,6 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { bytesCodec } from '../codec.js'
 import { continuable, type Continuable, type ContinuableOptions } from './continuable.js'
+import { IdleConnections } from './idle-connections.js'
 import { decodeRecord } from './record.js'
 import { listening, pairOfSockets, PlayedNode, Wire } from './testing/harness.js'
 
@@ -116,6 +117,91 @@ describe('a connection that comes over between two requests', () => {
     wire.send('GET /2 HT')
     await wire.until(() => wire.ended)
     expect(wire.text).toContain('HTTP/1.1 408 Request Timeout')
+  })
+})
+
+describe('a server that ends its connections', () => {
+  /** A connection that came over between two requests to a server that does not answer `/slow`. */
+  async function cameOver(): Promise<{ server: Server; wire: Wire; asked: () => Promise<ServerResponse> }> {
+    const slow: ServerResponse[] = []
+    const [a, b] = [await machine(echo), await machine((request, response) => (request.url === '/slow' ? void slow.push(response) : response.end(`[${request.url}]`)), {}, undefined, { keepAliveTimeout: 0 })]
+    b.server.on('upgrade', (_request, socket: Socket) => {
+      close.push(() => socket.destroy())
+      socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n[/words]')
+      socket.on('data', () => socket.write('[/more]'))
+    })
+    const wire = await connected(a.port)
+    wire.send(get('/1'))
+    await wire.until(() => answers(wire).length === 1)
+    wire.kill()
+    expect(await wire.restore(a.node, b.node, 'shop')).toEqual({ name: wire.name })
+    const asked = async (): Promise<ServerResponse> => {
+      while (slow.length === 0) await turn()
+      return slow[0] as ServerResponse
+    }
+    return { server: b.server, wire, asked }
+  }
+
+  it.each(['closeIdleConnections', 'closeAllConnections', 'close'] as const)('ends by %s one that came over and is idle', async (how) => {
+    const { server, wire } = await cameOver()
+    server[how]()
+    await wire.until(() => wire.ended)
+    expect([answers(wire), wire.wasReset]).toEqual([['/1'], false])
+  })
+
+  it.each(['closeIdleConnections', 'close'] as const)('leaves by %s one that came over and waits for an answer', async (how) => {
+    const { server, wire, asked } = await cameOver()
+    wire.send(get('/slow'))
+    const response = await asked()
+    server[how]()
+    response.end('[/slow]')
+    await wire.until(() => answers(wire).length === 2)
+    expect(answers(wire)).toEqual(['/1', '/slow'])
+  })
+
+  it('ends by closeAllConnections one that came over and waits for an answer', async () => {
+    const { server, wire, asked } = await cameOver()
+    wire.send(get('/slow'))
+    await asked()
+    server.closeAllConnections()
+    await wire.until(() => wire.ended)
+    expect(answers(wire)).toEqual(['/1'])
+  })
+
+  it('ends by closeIdleConnections one that came over when its next request is answered, too', async () => {
+    const { server, wire } = await cameOver()
+    wire.send(get('/2'))
+    await wire.until(() => answers(wire).length === 2)
+    server.closeIdleConnections()
+    await wire.until(() => wire.ended)
+    expect(answers(wire)).toEqual(['/1', '/2'])
+  })
+
+  it('leaves one that came over and speaks another protocol now', async () => {
+    const { server, wire } = await cameOver()
+    wire.send('GET /words HTTP/1.1\r\nHost: shop\r\nConnection: upgrade\r\nUpgrade: words\r\n\r\n')
+    await wire.until(() => answers(wire).length === 2)
+    server.close()
+    server.closeAllConnections()
+    wire.send('words')
+    await wire.until(() => answers(wire).length === 3)
+    expect(answers(wire)).toEqual(['/1', '/words', '/more'])
+  })
+
+  it('ends an idle one only when what another machine answered is sent', async () => {
+    const server = createServer(echo)
+    const idle = new IdleConnections(server)
+    const [client, socket] = await pairOfSockets()
+    close.push(() => client.destroy())
+    idle.add(socket)
+    socket.cork()
+    socket.write('the end of an answer')
+    server.closeIdleConnections()
+    expect(socket.destroyed).toBe(false)
+    socket.uncork()
+    while (socket.writableLength > 0) await turn()
+    server.closeIdleConnections()
+    expect(socket.destroyed).toBe(true)
   })
 })
 

@@ -30,9 +30,10 @@ import { connectionOf, setConnection } from './connection-of.js'
 import { Connection } from './connection.js'
 import { nameOfSocket } from './names.js'
 import { decodeRecord } from './record.js'
+import { IdleConnections } from './idle-connections.js'
 import { markRequest } from './requests.js'
 import { Scratch } from './scratch.js'
-import { awaitRequest, letFlow, setAsAccepted } from './restored-socket.js'
+import { isBetweenRequests, letFlow, setAsAccepted } from './restored-socket.js'
 import { continueConnection, type UnfinishedRequest } from './take-over-connection.js'
 
 /** What a continuable server needs of its node; `AttachedNode` has it. */
@@ -104,6 +105,7 @@ export class Continuable {
   readonly #options: ContinuableOptions
   readonly #common: Common
   readonly #isHttp: boolean
+  readonly #idle: IdleConnections | undefined
   readonly #statistics: { continued: number; reset: Partial<Record<ResetReason, number>>; givenUp: Partial<Record<GivenUp, number>> } = { continued: 0, reset: {}, givenUp: {} }
   readonly #unclaimed = new Set<NodeJS.Timeout>()
   #unregister: (() => void) | undefined
@@ -121,6 +123,7 @@ export class Continuable {
     this.#node = node
     this.#options = options
     this.#isHttp = server instanceof HttpServer
+    this.#idle = server instanceof HttpServer ? new IdleConnections(server) : undefined
     const store = node.sessions<Uint8Array>(`connections:${name}`, { codec: recordCodec })
     this.#common = {
       store, live: new Set(), life: node.incarnation, scratch: new Scratch(), maxInputBytes, maxLiteralBytes,
@@ -179,7 +182,7 @@ export class Continuable {
     const { resume } = this.#options
     if (resume !== undefined && !this.#isHttp) resume(socket, connection.continuation?.state)
     else this.#server.emit('connection', socket)
-    if (this.#server instanceof HttpServer) awaitRequest(connection, this.#server.keepAliveTimeout)
+    if (isBetweenRequests(connection)) this.#idle?.add(socket)
     letFlow(socket)
   }
 

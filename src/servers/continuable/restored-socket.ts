@@ -22,15 +22,7 @@ export function setAsAccepted(socket: Socket, server: Server): void {
  * Between two requests, nothing is under way that could take too long: it may be idle for as long as after an answer, and ends without a word.
  * One that has not sent anything yet is to Node.js what it always is.
  */
-export function awaitRequest({ socket, input, preamble }: Connection, keepAliveTimeoutMs: number): void {
-  if (input.end === 0 || input.length > 0 || preamble !== undefined) return
-  // A parser begins in the list of those whose requests are under way, and is put there again by its first byte (src/node_http_parser.cc).
-  ;(socket as { parser?: { remove?: () => void } }).parser?.remove?.()
-  if (keepAliveTimeoutMs === 0) return
-  const { bytesRead } = socket
-  const timer = setTimeout(() => void (socket.bytesRead === bytesRead && socket.destroy()), keepAliveTimeoutMs).unref()
-  socket.once('close', () => clearTimeout(timer))
-}
+export const isBetweenRequests = ({ input, preamble }: Connection): boolean => input.end > 0 && input.length === 0 && preamble === undefined
 
 /** It was paused on its way here; as a new connection, it flows as soon as somebody listens. */
 export function letFlow(socket: Socket): void {
