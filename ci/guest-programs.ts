@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const names = [
-  'src/cli/main', 'src/cli/demo/server', 'ci/load-clients', 'ci/programs/busy-host', 'ci/takeover/server', 'ci/takeover/clients', 'ci/takeover/listener',
+  'src/cli/main', 'src/cli/demo/server', 'ci/load-clients', 'ci/programs/busy-host', 'ci/extract/lender', 'ci/extract/extractor', 'ci/takeover/server', 'ci/takeover/clients', 'ci/takeover/listener',
   'examples/auction/database/main', 'examples/auction/application/main', 'examples/auction/users/main',
 ] as const
 

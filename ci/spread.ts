@@ -15,3 +15,10 @@ export function spreadOf(values: readonly number[]): Spread | undefined {
   const at = (fraction: number): number => Math.round(quantile(ascending, fraction))
   return { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) }
 }
+
+/** The middle one, or the mean of the two in the middle; NaN of none. */
+export function medianOf(values: readonly number[]): number {
+  const ascending = [...values].sort((left, right) => left - right)
+  const middle = ascending.length / 2
+  return ((ascending[Math.floor(middle)] ?? NaN) + (ascending[Math.ceil(middle) - 1] ?? NaN)) / 2
+}

@@ -27,8 +27,8 @@ export interface PeerAnswer {
 }
 
 /** JSON has no integers of 64 bits. */
-const encode = (message: unknown): string => JSON.stringify(message, (_key, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value))
-const decode = (line: string): unknown => JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' && /^\d+n$/.test(value) ? BigInt(value.slice(0, -1)) : value))
+export const encode = (message: unknown): string => JSON.stringify(message, (_key, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value))
+export const decode = (line: string): unknown => JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' && /^\d+n$/.test(value) ? BigInt(value.slice(0, -1)) : value))
 
 export function send(socket: Socket, message: PeerRequest | PeerAnswer): void {
   socket.write(`${encode(message)}\n`)

@@ -8,6 +8,7 @@ import type { RecoveryStep } from '../../src/region/control.js'
 import type { Guest } from '../guest.js'
 import type { GuestProcess } from '../guest-process.js'
 import { guestProgram } from '../guest-programs.js'
+import { answerTimeout, readTimeoutMs } from '../link-times.js'
 import type { LoadArguments, LoadJudgement } from '../load-clients.js'
 import type { ScenarioContext } from '../scenario.js'
 
@@ -20,11 +21,6 @@ export const regionOf = (node: string): string => `/dev/shm/backdoors-${node}`
  * than anybody would choose for machines. In milliseconds.
  */
 export const rigTimes = { intervalMs: 50, osDeadlineMs: 3000, serverDeadlineMs: 3000, unreachableAfterMs: 2000, refreshMs: 1000, silenceMs: 4000 } as const
-
-/** 4.096 µs × 2^16, 268 ms: an emulated machine answers reads by its processor, when that has time for it. */
-const answerTimeout = 16
-/** Of a long read several packets may be lost, and each costs an answer time-out. */
-const readTimeoutMs = 10_000
 
 /** A JSON line that a process printed, and when it came in by the rig's own clock, in milliseconds. */
 export interface RigEvent {

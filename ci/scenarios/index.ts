@@ -5,6 +5,7 @@ import { auction } from './auction.js'
 import { cascade } from './cascade.js'
 import { daemonDies } from './daemon-dies.js'
 import { detect } from './detect.js'
+import { extractRate } from './extract-rate.js'
 import { freezeHost } from './freeze-host.js'
 import { panicInspect } from './panic-inspect.js'
 import { partition } from './partition.js'
@@ -18,4 +19,4 @@ import { stream } from './stream.js'
 import { tcpTakeover } from './tcp-takeover.js'
 import { zombie } from './zombie.js'
 
-export const scenarios: readonly Scenario[] = [killServer, zombie, freezeHost, daemonDies, partition, recovererDies, cascade, panicRecover, panicInspect, tcpTakeover, stream, auction, hangHost, idleHost, detect, readLatency, perftest]
+export const scenarios: readonly Scenario[] = [killServer, zombie, freezeHost, daemonDies, partition, recovererDies, cascade, panicRecover, panicInspect, tcpTakeover, stream, auction, hangHost, idleHost, detect, readLatency, extractRate, perftest]

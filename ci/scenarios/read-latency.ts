@@ -16,10 +16,11 @@ import { fileURLToPath } from 'node:url'
 import { distributionOf, sorted, type Distribution } from '../../src/cli/bench/statistics.js'
 import type { Tier } from '../../src/cli/bench/latency.js'
 import { bandwidthPlan, copiedBandwidthPlan, ratePlan, type ThroughputPlan } from '../../src/cli/bench/throughput.js'
+import { AnsweringProcess } from '../answering-process.js'
 import type { Guest } from '../guest.js'
-import type { GuestProcess } from '../guest-process.js'
 import { requireTools } from '../host-tools.js'
 import type { Scenario, ScenarioResult } from '../scenario.js'
+import { medianOf } from '../spread.js'
 import { parseBandwidth } from './perftest.js'
 import type { LatencyAnswer, MeasureRequest, ThroughputAnswer } from './read-latency-guest.js'
 
@@ -95,20 +96,14 @@ async function ibReadBw(guest: Guest, length: number, count: number): Promise<{ 
   return { readsPerSecond: bytesPerSecond / length, megabytesPerSecond: bytesPerSecond / 1e6 }
 }
 
-/** Our measuring process: one request at a time. */
+/** Our measuring process. */
 class Ours {
-  readonly #process: GuestProcess
-  readonly #answers: AsyncIterator<string, undefined>
-
-  private constructor(process: GuestProcess) {
-    this.#process = process
-    this.#answers = linesOf(process)
-  }
+  private constructor(readonly process: AnsweringProcess) {}
 
   static async start(guest: Guest): Promise<Ours> {
-    const ours = new Ours(await guest.spawn([process.execPath, fileURLToPath(new URL('./read-latency-guest.js', import.meta.url))]))
-    await ours.#next()
-    return ours
+    const ours = new AnsweringProcess(await guest.spawn([process.execPath, fileURLToPath(new URL('./read-latency-guest.js', import.meta.url))]), measureTimeoutMs)
+    await ours.next()
+    return new Ours(ours)
   }
 
   async latency(tier: Tier): Promise<LatencyAnswer> {
@@ -121,40 +116,8 @@ class Ours {
     return (await this.#ask({ kind: 'throughput', plan: { ...plan, calls }, warmUpCalls: 4 })) as ThroughputAnswer
   }
 
-  async end(): Promise<void> {
-    this.#process.endInput()
-    await this.#process.result(10_000)
-  }
-
   async #ask(request: MeasureRequest): Promise<unknown> {
-    this.#process.write(`${JSON.stringify(request)}\n`)
-    return this.#next()
-  }
-
-  async #next(): Promise<unknown> {
-    const next = await this.#process.within(measureTimeoutMs, this.#answers.next())
-    if (next.done === true) throw this.#process.failure('ended before it answered')
-    return JSON.parse(next.value) as unknown
-  }
-}
-
-async function* linesOf(child: GuestProcess): AsyncGenerator<string, undefined> {
-  const lines: string[] = []
-  let ended = false
-  let wake: () => void = () => undefined
-  child.on('line', (text, stream) => {
-    if (stream === 'stdout') lines.push(text)
-    wake()
-  })
-  const end = (): void => {
-    ended = true
-    setImmediate(() => wake())
-  }
-  child.closed.then(end, end)
-  while (!ended || lines.length > 0) {
-    const line = lines.shift()
-    if (line !== undefined) yield line
-    else await new Promise<void>((resolve) => (wake = resolve))
+    return JSON.parse(await this.process.ask(JSON.stringify(request))) as unknown
   }
 }
 
@@ -180,12 +143,6 @@ async function measureRound(guest: Guest, ours: Ours, oursFirst: boolean): Promi
     ibReadBw64PerSecond: bw64.readsPerSecond, readManyPerSecond: rate.readsPerSecond,
     ibReadBw64KiBMBps: bw64KiB.megabytesPerSecond, ours64KiBMBps: bandwidth.megabytesPerSecond, copied64KiBMBps: copied.megabytesPerSecond,
   }
-}
-
-const medianOf = (values: readonly number[]): number => {
-  const ascending = [...values].sort((left, right) => left - right)
-  const middle = ascending.length / 2
-  return ((ascending[Math.floor(middle)] ?? NaN) + (ascending[Math.ceil(middle) - 1] ?? NaN)) / 2
 }
 
 const rounded = (value: number, digits: number): number => Number(value.toFixed(digits))
@@ -259,7 +216,7 @@ export const readLatency: Scenario = {
       rounds.push(await measureRound(guest, ours, round % 2 === 1))
       log(`round ${round + 1}: ${Object.entries(ratiosOf(rounds.slice(-1))).map(([name, ratio]) => `${name} ${ratio}`).join(', ')}`)
     }
-    await ours.end()
+    await ours.process.end()
     const ratios = ratiosOf(rounds)
     const figures = figuresOf(rounds)
     const sane = Object.values({ ...ratios, ...figures }).flat().every((value) => value === null || (Number.isFinite(value) && value >= 0))

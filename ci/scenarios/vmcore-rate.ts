@@ -3,6 +3,7 @@
  * vary by more than they differ: so they take turns, and each part of the vmcore is held against the bandwidth before and after it.
  */
 import type { Guest } from '../guest.js'
+import { medianOf } from '../spread.js'
 import { measure, parseBandwidth } from './perftest.js'
 
 export interface VmcoreRate {
@@ -45,12 +46,6 @@ export async function measureVmcore(at: Guest, from: Guest, command: readonly st
   if (code !== 0) throw vmcore.failure(`ended with ${code}`)
   const ratios = partMBps.map((part, i) => part / (((readMBps[i] as number) + (readMBps[i + 1] as number)) / 2))
   return { output: stdout, partMBps: partMBps.map(round3), readMBps: readMBps.map(round3), ratios: ratios.map(round3), medianRatio: round3(medianOf(ratios)) }
-}
-
-function medianOf(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
 }
 
 const round3 = (value: number): number => Math.round(value * 1000) / 1000
