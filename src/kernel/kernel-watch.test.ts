@@ -133,3 +133,36 @@ it('is silent once it is closed', async () => {
   await watch.look()
   expect([verdicts, closed]).toEqual([[], 2])
 })
+
+it('a look returns what it saw', async () => {
+  await revive()
+  await watch.start()
+  expect(await watch.look()).toEqual({ moves: expect.any(String) as string })
+  nowUs += 60_000
+  expect(await watch.look()).toEqual({ stalled: expect.stringContaining('nothing has moved') as string })
+  patches.clear()
+  expect(await watch.look()).toEqual({ panicked: 'panic_cpu is 1, and of 2 CPUs only 1 is online' })
+})
+
+it('a look returns nothing where it could not read, though the last one saw the kernel move', async () => {
+  await revive()
+  await watch.start()
+  answered = () => {
+    throw new Error('the link is down')
+  }
+  expect([await watch.look(), troubles.length, watch.verdict.kind]).toEqual([undefined, 1, 'alive'])
+  answered = () => undefined
+  expect(await watch.look()).toEqual({ moves: expect.any(String) as string })
+})
+
+it('a look returns nothing while reads are known to fail, though that is no verdict yet, nor when it is closed', async () => {
+  await revive()
+  await watch.start()
+  control = 'unheard'
+  tell({ kind: 'unreachable', status: 'WC_RETRY_EXC_ERR', sinceUs: nowUs, atUs: nowUs })
+  expect([await watch.look(), watch.verdict.kind]).toEqual([undefined, 'alive'])
+  tell({ kind: 'reachable', atUs: nowUs })
+  expect(await watch.look()).toEqual({ moves: expect.any(String) as string })
+  watch.close()
+  expect(await watch.look()).toBeUndefined()
+})

@@ -49,7 +49,7 @@ export class KernelWatch {
   #stopHurry: (() => void) | undefined
   /** When `panic_cpu` was first seen set. */
   #panicSinceUs: number | undefined
-  #looking: Promise<void> | undefined
+  #looking: Promise<ObservedKernel | undefined> | undefined
   #verdict: NodeVerdict = { kind: 'alive', seen: 'nothing yet' }
   #closed = false
 
@@ -74,10 +74,12 @@ export class KernelWatch {
     await this.look()
   }
 
-  /** Reads the kernel's state and judges. Runs one at a time. Never rejects: what cannot be read is told. */
-  async look(): Promise<void> {
-    this.#looking ??= this.#look().finally(() => (this.#looking = undefined))
-    await this.#looking
+  /**
+   * Reads the kernel's state and judges. Runs one at a time. Never rejects: what cannot be read is told.
+   * @returns what it saw; undefined where it could not read, or does not: while reads are known to fail, and once closed
+   */
+  look(): Promise<ObservedKernel | undefined> {
+    return (this.#looking ??= this.#look().finally(() => (this.#looking = undefined)))
   }
 
   /** Idempotent. No verdict is told afterwards. */
@@ -102,20 +104,25 @@ export class KernelWatch {
     }
   }
 
-  async #look(): Promise<void> {
+  async #look(): Promise<ObservedKernel | undefined> {
     const { image, nowUs, onTrouble } = this.#options
     try {
-      if (!this.#closed && !this.#unreachable) {
-        const atUs = nowUs()
-        // What was seen of a panic stands, whether or not more can be seen.
-        this.#kernel = this.#observePanic(await this.#readPanicState(image), atUs) ?? (await this.#observePulse())
-      }
+      const seen = this.#closed || this.#unreachable ? undefined : await this.#observe(nowUs())
+      // What was seen before stands while nothing can be read.
+      this.#kernel = seen ?? this.#kernel
       this.#judge()
+      return seen
     } catch (error) {
       // The page tables of a kernel that lives may have changed since they were read.
       image.memory.forget()
       onTrouble(error)
+      return undefined
     }
+  }
+
+  /** What was seen of a panic stands, whether or not more can be seen. */
+  async #observe(atUs: number): Promise<ObservedKernel> {
+    return this.#observePanic(await this.#readPanicState(this.#options.image), atUs) ?? (await this.#observePulse())
   }
 
   /** @returns undefined where it has not panicked for sure */

@@ -21,17 +21,13 @@ export class HostKernel {
   readonly #watch: KernelWatch
   #started = false
   #closed = false
-  #troubles = 0
 
   constructor(options: HostKernelOptions) {
     const { peer, log } = options
     this.#options = options
     this.#watch = new KernelWatch({
       ...options,
-      onTrouble: (error) => {
-        this.#troubles++
-        log.debug({ peer, err: error }, 'could not read the kernel\'s state')
-      },
+      onTrouble: (error) => log.debug({ peer, err: error }, 'could not read the kernel\'s state'),
     })
     this.#start(firstRetryMs)
   }
@@ -46,14 +42,11 @@ export class HostKernel {
    */
   async ask(): Promise<ObservedKernel | undefined> {
     if (!this.#started) return undefined
-    const troubles = this.#troubles
-    await this.#watch.look()
-    if (this.#troubles !== troubles) return undefined
-    const { kind, seen } = this.#watch.verdict
+    const seen = await this.#watch.look()
+    if (seen?.moves === undefined) return seen?.stalled === undefined ? undefined : { stalled: seen.stalled }
     const { deadlineUs, refreshMs } = this.#options
-    if (kind === 'os-stalled') return { stalled: seen }
     // A move is seen up to a refresh after it was made, and held to its credit for the deadline.
-    return kind === 'alive' ? { moves: 'its kernel moves, or is idle and owes nothing', movedWithinUs: deadlineUs + refreshMs * 1000 } : undefined
+    return { moves: 'its kernel moves, or is idle and owes nothing', movedWithinUs: deadlineUs + refreshMs * 1000 }
   }
 
   /** Idempotent. No verdict is told afterwards. */
