@@ -9,6 +9,7 @@ import type { RecoveryReport } from '../../src/recovery/recover.js'
 import type { Guest } from '../guest.js'
 import { guestProgram } from '../guest-programs.js'
 import { requireTools, runOnHost } from '../host-tools.js'
+import { readConnectionsNatively } from '../native-reading.js'
 import { panicKernel } from '../panic-kernel.js'
 import type { BusyHostArguments } from '../programs/busy-host.js'
 import type { Scenario, ScenarioContext } from '../scenario.js'
@@ -119,13 +120,16 @@ export const panicInspect: Scenario = {
     const report: HostReport = { ...reported, console: await guest.console() }
     const { findings, inspector } = await inspectAll(b, known.pid, report, log)
     const exports = await exportAll(context, { b, nic: cluster.nic, inspector, known })
+    const native = await readConnectionsNatively(cluster.ramPath, { addresses: [Uint8Array.of(127, 0, 0, 1)] })
+    // Both ends of each are the host's; none has anything under way.
+    if (native.connections < 2 * connections) findings.push(`of ${2 * connections} connections ${native.connections} could be taken`)
     const all = [...findings, ...exports.findings]
     const adopted = Number(recovered.adopted)
     return {
       ok: all.length === 0 && verdict.verdict === 'os-panicked' && adopted === sessions, findings: all.slice(0, 30),
       verdict: verdict.verdict, seen: verdict.seen, intervalMs: rigTimes.intervalMs, stoppedAfterMs: Math.round(stoppedMs - panickedAtMs), detectMs: Math.round(daemonLog.wasAtMs(verdict) - panickedAtMs),
       sessions, sessionBytes, adopted, adoptedAfterMs: Math.round(recovered.atMs - panickedAtMs), stepsMs: stepsOf(recovered as unknown as RecoveryReport),
-      learning: inspector.learning, costs: inspector.costs, ...exports.figures,
+      learning: inspector.learning, costs: inspector.costs, native, ...exports.figures,
     }
   },
 }

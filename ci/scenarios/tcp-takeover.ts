@@ -1,6 +1,7 @@
 /** A host panics under HTTP and WebSocket clients that have no code for it; another machine goes on with their very connections. */
 import type { Guest } from '../guest.js'
 import { guestProgram } from '../guest-programs.js'
+import { readConnectionsNatively } from '../native-reading.js'
 import { panicKernel } from '../panic-kernel.js'
 import type { Scenario, ScenarioContext, ScenarioResult } from '../scenario.js'
 import { spreadOf } from '../spread.js'
@@ -64,18 +65,22 @@ async function trial(context: ScenarioContext, cluster: HostCluster, clientsGues
   clients.write('stop\n')
   const judged = (await clientsLog.until('judgement', ({ event }) => event === 'judged'))['clients'] as ClientJudgement[]
   await clients.exited
+  const native = await readConnectionsNatively(cluster.ramPath, { addresses: [Uint8Array.from(takeoverAddress.split('.'), Number)], ports: [httpPort] })
   a.daemon.kill('SIGKILL')
   await guest.close()
   const continued = judged.filter(({ error, answeredSinceFailure }) => error === undefined && answeredSinceFailure > 0)
   const wrongBytes = judged.reduce((sum, client) => sum + client.wrongBytes, 0)
+  const lost = judged.filter(({ error, answeredSinceFailure }) => error === undefined && answeredSinceFailure === 0).length
+  const reset = report['reset'] as Readonly<Record<string, number>>
+  const toldResets = Object.values(reset).reduce((sum, count) => sum + count, 0)
   const at = (event: RigEvent): number => Math.round(event.atMs - failedAtMs)
   return {
-    ok: wrongBytes === 0 && verdict['verdict'] === 'os-panicked',
-    delayMs: Math.round(delayMs), clients: judged.length, continued: continued.length, reset: report['reset'], wrongBytes,
+    // Who was cut off was told why, and nobody was cut off or left waiting beside these.
+    ok: wrongBytes === 0 && lost === 0 && judged.length - continued.length <= toldResets && (segments.resets === 0 || toldResets > 0) && verdict['verdict'] === 'os-panicked',
+    delayMs: Math.round(delayMs), clients: judged.length, continued: continued.length, reset, wrongBytes,
     errors: judged.flatMap(({ client, error }) => (error === undefined ? [] : [`${client}: ${error}`])).slice(0, 10),
-    lost: judged.filter(({ error, answeredSinceFailure }) => error === undefined && answeredSinceFailure === 0).length,
-    resetFrames: segments.resets, answered: judged.reduce((sum, client) => sum + client.answered, 0),
-    ...waitsOf(segments.waits), verdict: verdict['verdict'], detectMs: at(verdict), stoppedMs: Math.round(stoppedMs - failedAtMs), connectionsMs: at(report), splitMs: report['ms'],
+    lost, resetFrames: segments.resets, answered: judged.reduce((sum, client) => sum + client.answered, 0),
+    ...waitsOf(segments.waits), verdict: verdict['verdict'], detectMs: at(verdict), stoppedMs: Math.round(stoppedMs - failedAtMs), connectionsMs: at(report), splitMs: report['ms'], native,
   }
 }
 
@@ -96,7 +101,7 @@ export const tcpTakeover: Scenario = {
     return {
       ok: results.every(({ ok }) => ok) && sum('continued') >= leastContinued * sum('clients'), trials: results.length, clients: sum('clients'), continued: sum('continued'), reset: all('reset'), wrongBytes: sum('wrongBytes'),
       lost: sum('lost'), resetFrames: sum('resetFrames'), answered: sum('answered'), errors: results.flatMap((result) => result['errors'] as string[]).slice(0, 20), requestsLost: all('requestsLost'), waitMs: all('waitMs'),
-      heardWaitMs: all('heardWaitMs'), afterOwnTimeoutMs: all('afterOwnTimeoutMs'), verdicts: all('verdict'), detectMs: all('detectMs'), stoppedMs: all('stoppedMs'), connectionsMs: all('connectionsMs'), splitMs: all('splitMs'),
+      heardWaitMs: all('heardWaitMs'), afterOwnTimeoutMs: all('afterOwnTimeoutMs'), verdicts: all('verdict'), detectMs: all('detectMs'), stoppedMs: all('stoppedMs'), connectionsMs: all('connectionsMs'), splitMs: all('splitMs'), native: all('native'),
       intervalMs: rigTimes.intervalMs,
     }
   },

@@ -184,7 +184,7 @@ export class Connections {
         const activated = this.#activate(peer, image, going, served, outcomes)
         this.#run(peer, activated.then((live) => this.#giving.give(life, live, outcomes)).then(() => {
           marks.push(time.nowUs())
-          const [read, restore, address, answer] = marks.slice(1).map((mark, i) => (mark - (marks[i] as number)) / 1000) as [number, number, number, number]
+          const [read, restore, address, answer] = marks.slice(1).map((mark, i) => Math.round(mark - (marks[i] as number)) / 1000) as [number, number, number, number]
           this.#options.onReport({ peer, found: known + outcomes.total, known, ...outcomes.counts, ms: { read, restore, address, answer } })
         }))
         return activated.then(() => undefined, () => undefined)
