@@ -4,24 +4,22 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { BackdoorsError } from '../../errors.js'
+import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import type { EnrolledConnection } from '../../fabric/enrollment/index.js'
 import type { RemoteMemory } from '../../fabric/remote-memory.js'
-import { ScatteredMemory } from '../../fabric/scattered-memory.js'
 import { VerbsConnector } from '../../fabric/verbs/connector.js'
 import type { VerbsDevice } from '../../fabric/verbs/device.js'
 import { readBootIdentity } from '../../kernel/boot-identity.js'
-import { findHostRegion, hasSamePages, revisitHostRegion, type HostRegion } from '../../kernel/host-region.js'
+import { findHostRegion, type HostRegion } from '../../kernel/host-region.js'
 import { KernelImage } from '../../kernel/kernel-image.js'
 import type { SymbolCache } from '../../kernel/kernel-symbols.js'
-import { pageBytes } from '../../kernel/page-table-format.js'
 import { PhysicalMemory } from '../../kernel/physical-memory.js'
-import { readHeader } from '../../region/region-reader.js'
 import type { DaemonConfig } from '../config.js'
 import { hostRegionAnswer, hostRegionMethod, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage, type HostLoan } from './host-messages.js'
 import { toWire } from '../../fabric/enrollment/messages.js'
 import type { ControlConnection } from '../../monitor/verdict.js'
 import type { PeerHandlers } from './peer-fabric.js'
+import { regionAtRecovery, scattered } from './region-at-recovery.js'
 import { answers, VerbsLink } from './verbs-link.js'
 import type { VerbsKeeper } from './verbs-keeper.js'
 
@@ -197,30 +195,15 @@ export class HostKeeper {
     })
   }
 
-  /**
-   * The region as the dead kernel has it. A verdict that rested on pages that are the region's no more is none: nothing is
-   * fenced for it then, and the host is judged anew. What can no longer be followed in the kernel is read where it was.
-   * @throws BackdoorsError MEMORY_LOST where the host was started anew, or its region is elsewhere; what reading throws
-   */
-  async #lookAgain({ image, recovery, region: known, boot }: Borrowed & { readonly region: HostRegion }): Promise<RemoteMemory> {
+  /** @throws BackdoorsError MEMORY_LOST where the host was started anew, or its region is elsewhere: it is borrowed anew then; what reading throws */
+  async #lookAgain(borrowed: Borrowed & { readonly region: HostRegion }): Promise<RemoteMemory> {
     const { peer, log } = this.#options
-    const physical = new PhysicalMemory(recovery, image.physical.spans)
-    const dead = image.over(physical)
-    const lost = (why: string): BackdoorsError => {
-      this.#stale = true
-      return new BackdoorsError('MEMORY_LOST', `${peer} cannot be recovered from where its region was found: ${why}`, { peer })
+    try {
+      return await regionAtRecovery({ ...borrowed, peer, log })
+    } catch (error) {
+      if (isBackdoorsError(error, 'MEMORY_LOST')) this.#stale = true
+      throw error
     }
-    if ((await readBootIdentity(dead)) !== boot) throw lost('it has been started anew')
-    const found = await revisitHostRegion(dead, known)
-    if (found) {
-      if (!hasSamePages(found, known)) throw lost('pages of it have been moved')
-      return scattered(recovery, physical, known)
-    }
-    const memory = scattered(recovery, physical, known)
-    const header = await readHeader(memory)
-    if (header.incarnation !== known.header.incarnation) throw lost('another one is there')
-    log.warn({ host: peer }, 'nobody maps the region in the dead kernel any more; it is read where it was')
-    return memory
   }
 
   /** @throws BackdoorsError REGION_NOT_FOUND where the lender sees a region that this node does not */
@@ -254,12 +237,4 @@ export class HostKeeper {
     this.#link = undefined
     await Promise.all([unlinked?.sampling.close(), unlinked?.recovery.close()])
   }
-}
-
-/** @throws BackdoorsError OUT_OF_RANGE where a page is not lent */
-function scattered(base: RemoteMemory, physical: PhysicalMemory, { header, pages }: HostRegion): ScatteredMemory {
-  const offsets = physical.locatePages(pages, pageBytes)
-  const missing = pages[offsets.findIndex(Number.isNaN)]
-  if (missing !== undefined) throw new BackdoorsError('OUT_OF_RANGE', `A page of the region of ${header.node}, at physical address 0x${missing.toString(16)}, is not lent.`, { peer: header.node, offset: missing, length: pageBytes })
-  return new ScatteredMemory({ base, pages: offsets, pageBytes, length: header.plan.regionBytes })
 }
