@@ -26,7 +26,7 @@ const learn = ({ physical }: KernelImage, cache?: SymbolCache): Promise<KernelIm
 
 describe('a kernel', () => {
   it('is learned by a hint as by a search, and a wrong hint costs nothing', async () => {
-    for (const hints of [[], [host.notePhysical], [host.notePhysical + 1, 0x1000, host.notePhysical]]) {
+    for (const hints of [[], [host.notePhysical], [host.notePhysical + 1, 0x1000, host.notePhysical], [host.notePhysical + 1, 0x1000, 2 ** 50]]) {
       const image = await KernelImage.learn({ physical: host.physical, hints })
       expect([image.notePhysical, image.note.text, isAlike(image.symbols.index, host.symbols.index), image.types.size]).toEqual([host.notePhysical, host.note.text, true, host.types.size])
     }
@@ -36,6 +36,11 @@ describe('a kernel', () => {
     const { memory } = host.physical
     await expect(KernelImage.learn({ physical: new PhysicalMemory(memory, []) })).rejects.toMatchObject({ code: 'KERNEL_NOT_FOUND', details: { peer: memory.peer } })
     await expect(KernelImage.learn({ physical: withChanges(host, (bytes) => bytes.fill(0)).physical })).rejects.toMatchObject({ code: 'KERNEL_NOT_FOUND' })
+  })
+
+  it.each([['in other memory', 0x1000], ['in none that is lent', 2 ** 50]])('is not found where there is none, whatever a stale hint leads to: %s', async (_, hint) => {
+    const { physical } = withChanges(host, (bytes) => bytes.fill(0))
+    await expect(KernelImage.learn({ physical, hints: [hint] })).rejects.toMatchObject({ code: 'KERNEL_NOT_FOUND', details: { peer: physical.memory.peer } })
   })
 
   it.each<[string, string, string, string]>([

@@ -79,7 +79,7 @@ export class KernelImage {
   static async learn({ physical, hints = [], cache, accept = () => Promise.resolve(true), onProgress }: LearnOptions): Promise<KernelImage> {
     let lastError: BackdoorsError | undefined
     const tried = new Set<number>()
-    for await (const at of candidates(physical, hints, onProgress)) {
+    for await (const { at, isHint } of candidates(physical, hints, onProgress)) {
       if (tried.has(at)) continue
       tried.add(at)
       try {
@@ -87,7 +87,9 @@ export class KernelImage {
         if (await accept(image)) return image
       } catch (error) {
         if (!isBackdoorsError(error) || !isAboutTheKernel(error)) throw error
-        lastError = error
+        // A hint may be stale: if it leads to a kernel, the search comes to it, too, and says then what is wrong with it.
+        if (isHint) tried.delete(at)
+        else lastError = error
       }
     }
     if (lastError !== undefined) throw lastError
@@ -188,15 +190,15 @@ export class KernelImage {
 const isAboutTheKernel = ({ code }: BackdoorsError): boolean => ['KERNEL_UNSUPPORTED', 'KERNEL_DATA_CORRUPT', 'NOT_MAPPED', 'OUT_OF_RANGE'].includes(code)
 
 /** First what was hinted at, then all that a search of the memory finds. */
-async function* candidates(physical: PhysicalMemory, hints: readonly number[], onProgress: LearnOptions['onProgress']): AsyncGenerator<number> {
-  yield* hints
+async function* candidates(physical: PhysicalMemory, hints: readonly number[], onProgress: LearnOptions['onProgress']): AsyncGenerator<{ readonly at: number; readonly isHint: boolean }> {
+  for (const at of hints) yield { at, isHint: true }
   const total = physical.spans.reduce((sum, { length }) => sum + length, 0)
   let done = 0
   for (const { physical: start, length } of physical.spans) {
     for (let at = 0; at < length; at += searchBytes - mostVmcoreinfoBytes) {
       const piece = { physical: start + at, length: Math.min(searchBytes, length - at) }
       const [bytes] = await physical.readMany([piece])
-      for (const found of findVmcoreinfo(bytes as Uint8Array)) yield piece.physical + found
+      for (const found of findVmcoreinfo(bytes as Uint8Array)) yield { at: piece.physical + found, isHint: false }
       onProgress?.('looking for the kernel', done + at, total)
       // Of memory that is near, the search would otherwise hold up everything else in this process.
       await new Promise(setImmediate)
