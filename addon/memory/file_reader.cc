@@ -37,6 +37,8 @@ Napi::Function FileReader::Define(Napi::Env env) {
                          InstanceMethod<&FileReader::Length>("length"),
                          InstanceMethod<&FileReader::Read>("read"),
                          InstanceMethod<&FileReader::ReadSummed>("readSummed"),
+                         InstanceMethod<&FileReader::BeginSummed>("beginSummed"),
+                         InstanceMethod<&FileReader::EndSummed>("endSummed"),
                          InstanceMethod<&FileReader::Write>("write"),
                          InstanceMethod<&FileReader::CompareAndSwap>("compareAndSwap"),
                          InstanceMethod<&FileReader::Close>("close"),
@@ -56,12 +58,18 @@ FileReader::FileReader(const Napi::CallbackInfo& info) : Wrapped(info) {
   Tag(info);
 }
 
-void FileReader::CloseResource() noexcept { file_ = nullptr; }
+void FileReader::CloseResource() noexcept {
+  helper_.Stop();
+  summed_ = nullptr;
+  file_ = nullptr;
+}
 
 void FileReader::Close(const Napi::CallbackInfo&) {
   // Told apart from mere garbage: a sampler that reads on behalf of a reader nobody holds any more goes on.
   if (file_ != nullptr) file_->Close();
   CloseResource();
+  target_.Reset();
+  crcs_.Reset();
 }
 
 bool FileReader::CheckOpen(napi_env env) {
@@ -132,21 +140,57 @@ Napi::Value FileReader::Read(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), file_->ReadMany(parts_, target));
 }
 
-Napi::Value FileReader::ReadSummed(const Napi::CallbackInfo& info) {
+// The arguments of readSummed: those of read, and three more. False after throwing.
+bool FileReader::ReadSums(const Napi::CallbackInfo& info, uint8_t** target, PartSums* sums) {
   const napi_env env = info.Env();
   const auto skip = ReadInteger(env, info[3], "skip", 0, kMaxSafeInteger);
-  if (!skip) return {};
+  if (!skip) return false;
   const auto seed = ReadInteger(env, info[4], "seed", INT32_MIN, INT32_MAX);
-  if (!seed) return {};
+  if (!seed) return false;
   const auto crcs = ReadSignedWords(env, info[5], "crcs");
-  uint8_t* target = nullptr;
-  if (!crcs || !ReadParts(info, &target)) return {};
+  if (!crcs || !ReadParts(info, target)) return false;
   if (parts_.size() > crcs->size()) {
     ThrowInvalidArgument(env, "crcs", "crcs holds fewer than " + std::to_string(parts_.size()) + " words.");
+    return false;
+  }
+  *sums = {static_cast<size_t>(*skip), static_cast<uint32_t>(*seed), crcs->data()};
+  return true;
+}
+
+Napi::Value FileReader::ReadSummed(const Napi::CallbackInfo& info) {
+  uint8_t* target = nullptr;
+  PartSums sums = {};
+  if (!ReadSums(info, &target, &sums)) return {};
+  return Napi::Number::New(info.Env(), file_->ReadMany(parts_, target, &sums));
+}
+
+void FileReader::BeginSummed(const Napi::CallbackInfo& info) {
+  uint8_t* target = nullptr;
+  PartSums sums = {};
+  if (!ReadSums(info, &target, &sums)) return;
+  if (summed_ != nullptr) {
+    ThrowInvalidArgument(info.Env(), "this", "A read of " + path_ + " has been begun, and not ended.");
+    return;
+  }
+  target_ = Napi::Reference<Napi::Value>::New(info[2], 1);
+  crcs_ = Napi::Reference<Napi::Value>::New(info[5], 1);
+  summed_ = std::make_unique<SummedRead>(file_, parts_, target, sums);
+  helper_.Offer([read = summed_.get()] { read->Work(); });
+}
+
+Napi::Value FileReader::EndSummed(const Napi::CallbackInfo& info) {
+  if (!CheckOpen(info.Env())) return {};
+  if (summed_ == nullptr) {
+    ThrowInvalidArgument(info.Env(), "this", "No read of " + path_ + " has been begun.");
     return {};
   }
-  const PartSums sums = {static_cast<size_t>(*skip), static_cast<uint32_t>(*seed), crcs->data()};
-  return Napi::Number::New(env, file_->ReadMany(parts_, target, &sums));
+  summed_->Work();
+  helper_.Withdraw();
+  const int error = summed_->Result();
+  summed_ = nullptr;
+  target_.Reset();
+  crcs_.Reset();
+  return Napi::Number::New(info.Env(), error);
 }
 
 void FileReader::Write(const Napi::CallbackInfo& info) {

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "common/wrapped.h"
+#include "helper_thread.h"
 #include "open_file.h"
+#include "summed_read.h"
 
 namespace backdoors::memory {
 
@@ -26,6 +28,7 @@ class FileReader : public Wrapped<FileReader> {
  private:
   bool CheckOpen(napi_env env);
   bool ReadParts(const Napi::CallbackInfo& info, uint8_t** target);
+  bool ReadSums(const Napi::CallbackInfo& info, uint8_t** target, PartSums* sums);
   bool ReadWordOffset(const Napi::CallbackInfo& info, uint64_t* offset);
   void ThrowFailed(napi_env env, const char* call, int error, const char* doing, uint64_t offset, uint64_t length);
 
@@ -34,6 +37,8 @@ class FileReader : public Wrapped<FileReader> {
   Napi::Value Length(const Napi::CallbackInfo& info);
   Napi::Value Read(const Napi::CallbackInfo& info);
   Napi::Value ReadSummed(const Napi::CallbackInfo& info);
+  void BeginSummed(const Napi::CallbackInfo& info);
+  Napi::Value EndSummed(const Napi::CallbackInfo& info);
   void Write(const Napi::CallbackInfo& info);
   Napi::Value CompareAndSwap(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
@@ -42,6 +47,11 @@ class FileReader : public Wrapped<FileReader> {
   std::shared_ptr<OpenFile> file_;
   // Of the read under way; kept, so that a read allocates nothing.
   std::vector<FilePart> parts_;
+  // Between beginSummed and endSummed, with what it writes to.
+  std::unique_ptr<SummedRead> summed_;
+  Napi::Reference<Napi::Value> target_;
+  Napi::Reference<Napi::Value> crcs_;
+  HelperThread helper_;
 };
 
 // Reads [offset, length, …] groups of `stride` doubles; false after throwing INVALID_ARGUMENT, where a number is not

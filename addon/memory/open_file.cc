@@ -92,7 +92,7 @@ std::shared_ptr<Mapping> OpenFile::Mapped() {
 }
 
 // With a mapping by copies out of it, otherwise, and where that fails, by system calls, which tell why.
-int OpenFile::ReadParts(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target) {
+int OpenFile::ReadParts(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target) const {
   std::optional<CopyGuard> guard;
   if (mapping != nullptr) guard.emplace();
   for (const FilePart& part : parts) {
@@ -104,7 +104,7 @@ int OpenFile::ReadParts(std::span<const FilePart> parts, const Mapping* mapping,
   return 0;
 }
 
-int OpenFile::ReadSummed(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target, const PartSums& sums) {
+int OpenFile::ReadSummed(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target, const PartSums& sums) const {
   std::optional<CopyGuard> guard;
   if (mapping != nullptr) guard.emplace();
   FetchAhead ahead(mapping == nullptr ? nullptr : mapping->data(), parts.first(mapping == nullptr ? 0 : parts.size()));
@@ -123,13 +123,20 @@ int OpenFile::ReadSummed(std::span<const FilePart> parts, const Mapping* mapping
   return 0;
 }
 
-int OpenFile::ReadMany(std::span<const FilePart> parts, uint8_t* target, const PartSums* sums) {
-  if (closed_.load(std::memory_order_relaxed)) return EBADF;
+std::shared_ptr<Mapping> OpenFile::MappedFor(std::span<const FilePart> parts) {
   size_t bytes = 0;
   for (const FilePart& part : parts) bytes += part.length;
-  const Mapping* mapping = bytes < kMappedFromBytes ? nullptr : Mapped().get();
+  return bytes < kMappedFromBytes ? nullptr : Mapped();
+}
+
+int OpenFile::ReadMany(std::span<const FilePart> parts, uint8_t* target, const PartSums* sums) {
+  if (closed_.load(std::memory_order_relaxed)) return EBADF;
+  const Mapping* mapping = MappedFor(parts).get();
   const int failed = sums == nullptr ? ReadParts(parts, mapping, target) : ReadSummed(parts, mapping, target, *sums);
-  if (mapping == nullptr || failed != 0) return failed;
+  return mapping == nullptr || failed != 0 ? failed : CheckWhole(parts);
+}
+
+int OpenFile::CheckWhole(std::span<const FilePart> parts) const {
   // Of the page in which a file ends, the rest can be copied, and is zeros.
   uint64_t size = 0;
   const int error = Length(&size);

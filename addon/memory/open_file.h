@@ -48,6 +48,12 @@ class OpenFile {
   int ReadMany(std::span<const FilePart> parts, uint8_t* target, const PartSums* sums = nullptr);
   // All of the file, for copies under a CopyGuard; null where it cannot be mapped. Of the same thread as ReadMany.
   std::shared_ptr<Mapping> Mapped();
+  // The same; null where the parts are so few bytes that it is not worth it.
+  std::shared_ptr<Mapping> MappedFor(std::span<const FilePart> parts);
+  // What ReadMany does with sums, in two steps: the copies, of any thread, and, where they were out of a mapping, whether the parts lie in
+  // the file as it is now.
+  int ReadSummed(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target, const PartSums& sums) const;
+  int CheckWhole(std::span<const FilePart> parts) const;
   int Write(uint64_t offset, size_t length, const uint8_t* bytes) const;
   // On 8 bytes at a multiple of 8, atomically with everybody who maps the file: `*word` is the expected value, and
   // becomes what was there.
@@ -57,8 +63,7 @@ class OpenFile {
   OpenFile(std::string path, FileDescriptor fd, bool writable, uint64_t page_bytes)
       : path_(std::move(path)), fd_(std::move(fd)), writable_(writable), page_bytes_(page_bytes) {}
   int CheckWithin(uint64_t offset, size_t length) const;
-  int ReadParts(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target);
-  int ReadSummed(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target, const PartSums& sums);
+  int ReadParts(std::span<const FilePart> parts, const Mapping* mapping, uint8_t* target) const;
 
   const std::string path_;
   const FileDescriptor fd_;

@@ -36,7 +36,7 @@ describe('in worker threads', () => {
     for (let round = 0; round < 5; round += 1) {
       expect(await runWorker(join(folder, `region-${String(round)}`), ending)).toEqual({ code, errors })
     }
-    expect([countThreads('bd-sampler'), countThreads('bd-beat')]).toEqual([0, 0])
+    expect([countThreads('bd-sampler'), countThreads('bd-beat'), countThreads('bd-helper')]).toEqual([0, 0, 0])
     expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain(folder)
   })
 
@@ -44,7 +44,7 @@ describe('in worker threads', () => {
     const folder = temporaryFolder()
     const ended = Array.from({ length: 8 }, (_, index) => runWorker(join(folder, String(index)), index % 2 === 0 ? 'terminate' : 'close', 1_000))
     expect((await Promise.all(ended)).flatMap(({ errors }) => errors)).toEqual([])
-    expect([countThreads('bd-sampler'), countThreads('bd-beat')]).toEqual([0, 0])
+    expect([countThreads('bd-sampler'), countThreads('bd-beat'), countThreads('bd-helper')]).toEqual([0, 0, 0])
   })
 })
 

@@ -76,6 +76,13 @@ export interface FileReader {
    * @returns as `read`; `crcs` is then undefined
    */
   readSummed(triples: Float64Array, count: number, target: Uint8Array, skip: number, seed: number, crcs: Int32Array): number
+  /**
+   * The same in two steps. A thread of the reader's own begins at once, where it comes to it; `endSummed` does what is left. One at a time;
+   * other reads may be made meanwhile. Until then, or `close`, `target` and `crcs` may not be looked at, nor be transferred.
+   */
+  beginSummed(triples: Float64Array, count: number, target: Uint8Array, skip: number, seed: number, crcs: Int32Array): void
+  /** @returns as `readSummed` */
+  endSummed(): number
   /** @throws READ_ONLY, OUT_OF_RANGE (the file never grows by it), SYSTEM_CALL_FAILED */
   write(offset: number, bytes: Uint8Array): void
   /**

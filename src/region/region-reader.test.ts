@@ -153,6 +153,29 @@ describe('over a fabric', () => {
     expect(bytes).toBe(geometry.sessionsPerBox * indexEntry.bytes + records.reduce((sum, length) => sum + length, 0))
   })
 
+  it('looks at one batch while the next is on its way, and mixes up none', async () => {
+    const region = filled()
+    for (let position = 0; position < sessionCount; position += 7) flip(region.bytes, currentRecord(region, position) + record.headerBytes + 20)
+    const whole = await read(region)
+    for (const batchBytes of [1, 500, 1000, 4000]) {
+      const memory = Object.assign(new BytesMemory(region.bytes), { batchBytes })
+      const { sessions, corrupt } = await readSessions(memory, region.header, testBox)
+      const seen = sessions.map(({ id, schemaVersion, payload, stale }) => ({ id, schemaVersion, stale, isWhole: Buffer.compare(payload, payloadOf(id, schemaVersion, payload.length)) === 0 }))
+      expect(seen.toSorted((a, b) => Number(a.id.slice(2)) - Number(b.id.slice(2)))).toEqual(
+        Array.from({ length: sessionCount }, (_, i) => ({ id: `u-${i}`, schemaVersion: i % 7 === 0 ? 2 : 3, stale: i % 7 === 0, isWhole: true })),
+      )
+      expect([corrupt, sessions.length]).toEqual([whole.corrupt, whole.sessions.length])
+    }
+  })
+
+  it('fails with what a batch fails with, whichever it is', async () => {
+    const region = filled()
+    for (const failing of [1, 2, 5]) {
+      const memory = Object.assign(new BytesMemory((call) => (call === failing ? region.bytes.subarray(0, 8) : region.bytes)), { batchBytes: 1000 })
+      await expect(readSessions(memory, region.header, testBox)).rejects.toMatchObject({ code: 'OUT_OF_RANGE' })
+    }
+  })
+
   it('gives sessions that were committed, or an error of the fabric, while reads are torn, lost and late', async () => {
     await withSeeds(1, 40, async (seed) => {
       const { bytes, header } = tinyRegion(geometry)

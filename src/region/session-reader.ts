@@ -190,17 +190,26 @@ class SessionReader {
     let left = 0
     for (let i = 0; i < live.count; i++) left += paddedLength(live.recordBytes[i] as number)
     left = Math.min(left, this.#certain.bytes)
-    const batch = new LiveBatch(this.#seed, batchBytes, live.count)
+    const batches = [new LiveBatch(this.#seed, batchBytes, live.count), new LiveBatch(this.#seed, batchBytes, live.count)] as const
+    let next = 0
+    /** Of what has been read, and not been looked at. */
+    let take = (): void => undefined
     for (let first = 0; first < live.count; ) {
+      const batch = batches[next] as LiveBatch
       first = batch.fill(live, first, this.#certain, this.#heapStart, failed)
       if (batch.count === 0) continue
       const target = this.arena.take(batch.bytes, left)
       left -= batch.bytes
-      await readSummed(this.memory, batch, target, batch.crcs)
+      const reading = readSummed(this.memory, batch, target, batch.crcs)
+      // One batch is looked at while the next is on its way.
+      take()
+      await reading
       this.#reads += batch.count
       this.#bytes += batch.bytes
-      this.#takeBatch(batch, new ReadRecords(target), live, failed)
+      take = () => this.#takeBatch(batch, new ReadRecords(target), live, failed)
+      next = 1 - next
     }
+    take()
     return failed
   }
 

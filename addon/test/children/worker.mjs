@@ -3,8 +3,10 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { startEverything, until } from './addon.mjs'
 
 let events = 0
-const { sampler, beat, memory } = startEverything(workerData.path, () => (events += 1), workerData.intervalUs)
+const { sampler, beat, memory, reader } = startEverything(workerData.path, () => (events += 1), workerData.intervalUs)
 await until(() => events > 2)
+// It is never ended: a thread may still read when all else ends.
+reader.beginSummed(Float64Array.of(0, 65536, 0), 1, new Uint8Array(65536), 0, 0, new Int32Array(1))
 parentPort.postMessage('at work')
 switch (workerData.ending) {
   case 'terminate':
@@ -20,6 +22,6 @@ switch (workerData.ending) {
     sampler.remove(0)
     break
   case 'close':
-    for (const each of [sampler, beat, memory, sampler, beat, memory]) each.close()
+    for (const each of [sampler, beat, memory, reader, sampler, beat, memory, reader]) each.close()
     break
 }

@@ -11,12 +11,14 @@ const turnBytes = 4 * 1024 * 1024
 const turnRanges = 2000
 /** Copies that follow each other hold the event loop for so long, in milliseconds. */
 const turnMs = 5
+/** Below this, waking a thread takes as long as what it takes off this one. */
+const helpedFromBytes = 128 * 1024
 
 export interface CopySource {
   readonly peer: string
   readonly file: FileReader
   /** @throws BackdoorsError CLOSED */
-  checkOpen(range: MemoryRange): void
+  checkOpen: (range: MemoryRange) => void
 }
 
 /** A copy that can be run many times; a run allocates nothing as long as it takes one turn. */
@@ -46,16 +48,27 @@ export class FileCopy {
   }
 }
 
-/** Copies that are followed by others of their kind: parts that take their CRCs with them. Memory that is read without end lets others run now and then. */
+/**
+ * Copies that are followed by others of their kind: parts that take their CRCs with them. Memory that is read without end lets others run
+ * now and then.
+ */
 export class SummedCopies {
   readonly #source: CopySource
+  readonly #isHelped: boolean
+  #isUnderWay = false
   #turnMs = performance.now()
 
-  constructor(source: CopySource) {
+  /** @param isHelped by another thread: pointless where there is one processor */
+  constructor(source: CopySource, isHelped: boolean) {
     this.#source = source
+    this.#isHelped = isHelped
   }
 
-  /** The parts lie within the memory. @throws BackdoorsError as a FileCopy does */
+  /**
+   * Where another thread helps, it copies from the call on, and this one once the caller awaits: what the caller has to do before then costs
+   * no time. The parts lie within the memory.
+   * @throws BackdoorsError as a FileCopy does
+   */
   async run(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
     const { triples, count, skip, seed } = parts
     if (performance.now() - this.#turnMs > turnMs) {
@@ -66,8 +79,19 @@ export class SummedCopies {
     let bytes = 0
     for (let i = 0; i < count; i++) bytes += triples[3 * i + 1] as number
     if (bytes > turnBytes) return await this.#runInTurns(parts, target, crcs)
-    const errno = this.#source.file.readSummed(triples, count, target, skip, seed | 0, crcs)
+    const isHelped = this.#isHelped && !this.#isUnderWay && bytes >= helpedFromBytes
+    const errno = isHelped ? await this.#runHelped(parts, target, crcs) : this.#source.file.readSummed(triples, count, target, skip, seed | 0, crcs)
     if (errno !== 0) throw failed(this.#source, triples.subarray(0, 3 * count), errno)
+  }
+
+  async #runHelped({ triples, count, skip, seed }: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<number> {
+    const { file, checkOpen } = this.#source
+    file.beginSummed(triples, count, target, skip, seed | 0, crcs)
+    this.#isUnderWay = true
+    await Promise.resolve()
+    this.#isUnderWay = false
+    checkOpen(rangeOf(triples, 0))
+    return file.endSummed()
   }
 
   async #runInTurns(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {

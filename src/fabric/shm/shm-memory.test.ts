@@ -2,8 +2,9 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { crc32c } from '../../native/crc32c.js'
 import { memoryAddon } from '../../native/load.js'
-import type { RemoteMemory, WatchEvent } from '../remote-memory.js'
+import type { RemoteMemory, SummedParts, WatchEvent } from '../remote-memory.js'
 import { contractMemoryBytes, expectRejection, expectThrow, type MemoryFixture, waitUntil } from '../testing/memory-fixture.js'
 import { ShmMemory, type ShmMemoryOptions } from './shm-memory.js'
 import { createShmSampler } from './shm-sampler.js'
@@ -112,6 +113,43 @@ describe('ShmMemory', () => {
     const interrupted = memory.readMany(ranges)
     setImmediate(() => void memory.close())
     await expectRejection(fixture, () => interrupted, 'CLOSED', { peer: 'b' })
+  })
+
+  describe.each([true, false])('with a helper: %s', (isHelped) => {
+    const parts = (pieceBytes: number): SummedParts & { readonly bytes: number } => {
+      const count = Math.floor(contractMemoryBytes / pieceBytes)
+      return { triples: Float64Array.from({ length: 3 * count }, (_, i) => (i % 3 === 1 ? pieceBytes : Math.floor(i / 3) * pieceBytes)), count, skip: 4, seed: 9, bytes: count * pieceBytes }
+    }
+    const expectRead = ({ triples, count, bytes }: ReturnType<typeof parts>, target: Uint8Array, crcs: Int32Array): void => {
+      expect(Buffer.compare(target, fixture.bytes.subarray(0, bytes))).toBe(0)
+      const expected = Array.from({ length: count }, (_, i) => crc32c(fixture.bytes, (triples[3 * i] as number) + 4, (triples[3 * i + 1] as number) - 4, 9))
+      expect([...crcs].map((crc) => crc >>> 0)).toEqual(expected)
+    }
+    beforeEach(() => fixture.bytes.forEach((_, i) => (fixture.bytes[i] = (i * 31 + (i >> 8)) & 0xff)))
+
+    it('takes CRCs of several reads at a time', async () => {
+      const memory = fixture.open({ isHelped })
+      const reads = [1024, 4096, 512, 1000].map((pieceBytes) => {
+        const wanted = parts(pieceBytes)
+        return { wanted, target: new Uint8Array(wanted.bytes), crcs: new Int32Array(wanted.count) }
+      })
+      for (let round = 0; round < 20; round++) {
+        await Promise.all(reads.map(({ wanted, target, crcs }) => memory.readSummed(wanted, target.fill(0), crcs.fill(0))))
+        for (const { wanted, target, crcs } of reads) expectRead(wanted, target, crcs)
+      }
+    })
+
+    it('fails with MEMORY_LOST where the file is cut off while it reads, and with CLOSED where it is closed', async () => {
+      const memory = fixture.open({ isHelped })
+      const wanted = parts(4096)
+      const read = (): Promise<void> => memory.readSummed(wanted, new Uint8Array(wanted.bytes), new Int32Array(wanted.count))
+      await read()
+      fixture.truncate(wanted.bytes - 4096)
+      await expectRejection(fixture, read, 'MEMORY_LOST', { peer: 'b', offset: wanted.bytes - 4096, length: 4096 })
+      const reading = read()
+      if (isHelped) void memory.close()
+      await expectRejection(fixture, () => reading, isHelped ? 'CLOSED' : 'MEMORY_LOST', { peer: 'b' })
+    })
   })
 
   it('refuses a second run of a prepared read while the first is under way', async () => {

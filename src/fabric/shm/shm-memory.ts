@@ -1,4 +1,5 @@
 /** Another process's memory on this machine, by its file: the embedded default, without RDMA and without root. */
+import { availableParallelism } from 'node:os'
 import { asBackdoorsError, BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { memoryAddon } from '../../native/load.js'
 import type { FileReader } from '../../native/memory.js'
@@ -24,6 +25,8 @@ export interface ShmMemoryOptions {
   readonly writable?: boolean
   /** Shared with other memories and closed by whoever made it. Left out, a memory has a thread of its own once it is watched. */
   readonly sampler?: ShmSampler
+  /** A second thread takes part in reading much. Default: where there is a second processor. */
+  readonly isHelped?: boolean
 }
 
 /**
@@ -39,8 +42,8 @@ export class ShmMemory implements RemoteMemory {
   readonly length: number
   readonly windows: readonly AccessWindow[]
   readonly #file: FileReader
-  /** What was read is checked while it is in a processor's cache still. */
-  readonly batchBytes = 512 << 10
+  /** Of what was read, that which is looked at first is in a processor's cache still; and waking a thread to help takes no time beside it. */
+  readonly batchBytes = 3 << 20
   readonly #source: CopySource
   readonly #summed: SummedCopies
   readonly #sampler: ShmSampler
@@ -49,7 +52,7 @@ export class ShmMemory implements RemoteMemory {
   #closed = false
 
   /** @throws BackdoorsError REGION_NOT_FOUND, REGION_TRUNCATED where the file is empty, INVALID_ARGUMENT, SYSTEM_CALL_FAILED */
-  constructor({ peer, path, controlOffset = 0, controlLength = 0, writable = false, sampler }: ShmMemoryOptions) {
+  constructor({ peer, path, controlOffset = 0, controlLength = 0, writable = false, sampler, isHelped = availableParallelism() > 1 }: ShmMemoryOptions) {
     this.peer = peer
     this.#file = openFile(peer, path)
     this.length = this.#file.length()
@@ -62,7 +65,7 @@ export class ShmMemory implements RemoteMemory {
       { offset: controlOffset, length: controlLength, access: 'atomic' },
     ]
     this.#source = { peer, file: this.#file, checkOpen: (range) => this.#checkOpen('read', range) }
-    this.#summed = new SummedCopies(this.#source)
+    this.#summed = new SummedCopies(this.#source, isHelped)
     this.#sampler = sampler ?? createShmSampler()
     this.#ownsSampler = sampler === undefined
   }
