@@ -7,7 +7,7 @@ import { adoptInto } from './adopter.js'
 import { noteStore } from './adoption-notes.js'
 import type { RecoveredSession, RecoveryTarget } from './recover.js'
 import type { Succession } from './succession.js'
-import { box, expectOneServer, Gate, lookOut, Node, recoverUntilOver, stepOf, stepsOf, stopped } from './testing/succession-cluster.js'
+import { box, closeAll, expectOneServer, Gate, lookOut, Node, recoverUntilOver, stepOf, stepsOf, stopped, takeOverAfterMs } from './testing/succession-cluster.js'
 import { payloadOf, smallGeometry } from './testing/victim.js'
 
 describe.each([['a node', undefined], ['a box', box]] as const)('the recoverer of %s', async (_, target) => {
@@ -84,6 +84,41 @@ describe.each([['a node', undefined], ['a box', box]] as const)('the recoverer o
     await simulation.settle(recoverUntilOver(cluster, what(a)))
     for (const id of was) expect(q.served.has(id)).toBe(false)
     expectOneServer(cluster)
+  })
+})
+
+describe('a recoverer that dies when its claim says adopted, and its note does not yet', async () => {
+  const steps = await (async () => {
+    for (let i = 0; ; i++) {
+      const cluster = await stopped(i)
+      const isThere = stepOf(cluster, { kind: 'node' }) === 'adopted'
+      const state = cluster.r.notes.all()[0]?.state
+      closeAll(cluster)
+      if (isThere) return state === 'adopting' ? i : expect.unreachable()
+    }
+  })()
+
+  it('is succeeded as soon as it is up again, and says that it has given up: nobody waits to see its claim stand still', async () => {
+    const cluster = await stopped(steps)
+    const { simulation, a, r, q } = cluster
+    expect(await simulation.settle(q.look(a))).toBe('wait')
+    r.restart()
+    expect(await simulation.settle(q.look(a))).toBe('take-over')
+    await simulation.settle(recoverUntilOver(cluster, { kind: 'node' }))
+    expectOneServer(cluster, 'q')
+  })
+
+  it('is waited for from the first look on, whether it seemed to be down at that or not', async () => {
+    const cluster = await stopped(steps)
+    const { simulation, a, r, q, p } = cluster
+    q.peers.set(r.number, { isDown: true, link: undefined })
+    expect(await simulation.settle(q.look(a))).toBe('wait')
+    q.peers.set(r.number, { isDown: false, link: undefined })
+    expect(await simulation.settle(p.recover(r))).toMatchObject({ outcome: 'announced' })
+    q.sees(p, false)
+    await simulation.settle(simulation.sleep(takeOverAfterMs * 1000))
+    expect(await simulation.settle(q.look(a))).toBe('take-over')
+    closeAll(cluster)
   })
 })
 

@@ -78,12 +78,14 @@ export class Successions {
       return isSettled({ state }) ? 'leave' : 'take-over'
     }
     const holder = predecessor(claim.recoverer)
-    const hasFailed = atOnce || (holder?.isDown ?? false) || this.#standsForMs(source, claim) >= takeOverAfterMs
-    if (!hasFailed) return 'wait'
-    if (isBefore(claim.step, 'adopted')) return 'take-over'
-    // Who cannot read it cannot tell: others may have been able to, and so may this node later.
+    const standsForMs = this.#standsForMs(source, claim)
+    const hasFailed = atOnce || (holder?.isDown ?? false) || standsForMs >= takeOverAfterMs
+    if (isBefore(claim.step, 'adopted')) return hasFailed ? 'take-over' : 'wait'
+    // What it says itself needs no patience: one that is back up has given up what it had not confirmed.
     const direct = holder?.link && (await judgeAdopted(holder.link, source, claim).catch(() => undefined))
-    return direct === undefined || direct === 'says-nothing' ? await this.#judgeByWitness(source, claim, readable(direct === undefined)) : direct
+    if (direct !== undefined && direct !== 'says-nothing') return direct
+    // Who cannot read it cannot tell: others may have been able to, and so may this node later.
+    return hasFailed ? await this.#judgeByWitness(source, claim, readable(direct === undefined)) : 'wait'
   }
 
   async #judgeByWitness(source: AdoptionSource, claim: Claim, regions: readonly ReadableRegion[]): Promise<Succession> {

@@ -13,7 +13,7 @@ import { lookAtClaim, Successions, type Predecessor, type ReadableRegion, type S
 import { Witnesses } from '../witness.js'
 import { valueOf, Victim } from './victim.js'
 
-const takeOverAfterMs = 500
+export const takeOverAfterMs = 500
 
 /** Lets so many steps pass; whoever takes another waits until it is opened. */
 export class Gate {
