@@ -59,7 +59,9 @@ async function trial(context: ScenarioContext, cluster: HostCluster, clientsGues
   await clientsLog.until('answers to all clients', ({ event }) => event === 'all-continued', 60_000)
   network.observer = undefined
   if (context.plotPath !== undefined) {
-    const marks = [{ text: 'it is seen', atMs: verdict.atMs - failedAtMs }, { text: 'all connections are decided on', atMs: report.atMs - failedAtMs }]
+    const decidedMs = report.atMs - failedAtMs
+    const { answer } = report['ms'] as { readonly answer: number }
+    const marks = [{ text: 'it is seen', atMs: verdict.atMs - failedAtMs }, { text: 'its address is at the other machine', atMs: decidedMs - answer }, { text: 'all connections are decided on', atMs: decidedMs }]
     await drawTakeover(context.plotPath, { requests: segments.requests, failedAtMs, marks, failed: guest.name })
   }
   clients.write('stop\n')

@@ -12,7 +12,7 @@ export interface TakeoverPicture {
   readonly failed: string
 }
 
-const beforeMs = 2000
+const beforeMs = 4000
 /** The picture ends so long after the last wait. */
 const afterwardsMs = 1500
 const shownClients = 24
