@@ -71,6 +71,29 @@ describe('restoring connections', () => {
     expect(all.restored.map(({ connection, descriptor }) => [connection.read, descriptor])).toEqual([[4, 7]])
   })
 
+  it('gives the kernel at most 16 MiB of queues in one call, and one connection at least, in their order', () => {
+    const { network, asked } = made()
+    const [none, large, larger] = [0, 6 << 20, 20 << 20].map((length) => with_({ unread: new Uint8Array(length), unacknowledged: new Uint8Array(length === 0 ? 0 : 1 << 20), sndNxt: sound.sndUna })) as [TcpConnection, TcpConnection, TcpConnection]
+    const calls: number[] = []
+    const counting = { ...network, restoreConnections: (connections: readonly NativeTcpConnection[]) => (calls.push(connections.length), network.restoreConnections(connections)) }
+    const connections = [none, large, large, none, large, larger, none, large, large].map((each, read) => ({ ...each, read }))
+    const all = restoreConnections({ network: counting, connections, isLocal })
+    expect([calls, asked.length, all.restored.map(({ connection }) => connection.read), all.refused]).toEqual([[4, 1, 1, 3], 9, [0, 1, 2, 3, 4, 5, 6, 7, 8], []])
+    expect(restoreConnections({ network: counting, connections: [], isLocal })).toEqual({ restored: [], refused: [] })
+  })
+
+  it('leaves none open where a later call fails', () => {
+    const { network, calls } = made()
+    const large = with_({ unread: new Uint8Array(12 << 20) })
+    let call = 0
+    const failing = { ...network, restoreConnections: (connections: readonly NativeTcpConnection[]) => {
+      if (++call > 1) throw new Error('out of memory')
+      return network.restoreConnections(connections)
+    } }
+    expect(() => restoreConnections({ network: failing, connections: [large, large], isLocal })).toThrow('out of memory')
+    expect(calls).toEqual(['close 100'])
+  })
+
   it('leaves alone those whose address is here already', () => {
     const { network, asked } = made()
     const { refused: some } = restoreConnections({ network, connections: [sound], isLocal: (address) => address.join() === '192,0,2,50' })

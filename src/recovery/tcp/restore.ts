@@ -101,14 +101,38 @@ export function restoreConnections({ network, connections, isLocal = addressesOf
       return false
     }
   })
-  const results = network.restoreConnections(sound.map(forKernel))
-  const restored = sound.flatMap((connection, index) => {
-    const result = results[index]
-    if (result !== undefined && 'descriptor' in result) return [new RestoredSocket(network, connection, result.descriptor)]
-    refused.push(refusalOf(connection, result))
-    return []
-  })
+  const restored: RestoredSocket[] = []
+  try {
+    for (const batch of batchesOf(sound)) {
+      const results = network.restoreConnections(batch.map(forKernel))
+      for (const [index, connection] of batch.entries()) {
+        const result = results[index]
+        if (result !== undefined && 'descriptor' in result) restored.push(new RestoredSocket(network, connection, result.descriptor))
+        else refused.push(refusalOf(connection, result))
+      }
+    }
+  } catch (error) {
+    abandonConnections(restored)
+    throw error
+  }
   return { restored, refused }
+}
+
+/** What one call is given it copies: of all queues together, the copy could take half a gigabyte more. In bytes. */
+const batchBytes = 16 << 20
+
+/** So many that their queues have `batchBytes` together, and one at least. */
+function* batchesOf(connections: readonly TcpConnection[]): Generator<readonly TcpConnection[]> {
+  let [from, bytes] = [0, 0]
+  for (const [i, { unread, unacknowledged }] of connections.entries()) {
+    const length = unread.length + unacknowledged.length
+    if (i > from && bytes + length > batchBytes) {
+      yield connections.slice(from, i)
+      ;[from, bytes] = [i, 0]
+    }
+    bytes += length
+  }
+  if (from < connections.length) yield connections.slice(from)
 }
 
 /**
