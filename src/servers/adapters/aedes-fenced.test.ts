@@ -1,21 +1,12 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { BackdoorsPersistence } from './aedes.js'
 import type { ClientLike } from './mqtt-records.js'
-import { serveMqtt, type Closers } from './testing/broker.js'
-import { loneNode, type LoneNode } from './testing/lone-node.js'
+import { serveMqtt } from './testing/broker.js'
+import { loneNodeEach } from './testing/lone-node-each.js'
 
-let lone: LoneNode
-let closers: Closers
-
-beforeEach(async () => {
-  lone = await loneNode()
-  closers = [() => lone.close()]
-})
-afterEach(async () => {
-  for (const close of closers.reverse()) await close()
-})
+const { lone, closers } = loneNodeEach()
 
 const text = (of: string): Buffer => Buffer.concat([Buffer.from([0, of.length]), Buffer.from(of)])
 const framed = (first: number, ...parts: readonly (Buffer | readonly number[])[]): Buffer => {

@@ -1,22 +1,13 @@
 import { EventEmitter, once } from 'node:events'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { BackdoorsError } from '../../errors.js'
 import { messagePackCodec } from '../codec.js'
 import { BackdoorsPersistence } from './aedes.js'
 import type { PacketLike } from './mqtt-records.js'
-import { connectMqtt, serveMqtt, type Closers } from './testing/broker.js'
-import { loneNode, type LoneNode } from './testing/lone-node.js'
+import { connectMqtt, serveMqtt } from './testing/broker.js'
+import { loneNodeEach } from './testing/lone-node-each.js'
 
-let lone: LoneNode
-let closers: Closers
-
-beforeEach(async () => {
-  lone = await loneNode()
-  closers = [() => lone.close()]
-})
-afterEach(async () => {
-  for (const close of closers.reverse()) await close()
-})
+const { lone, closers } = loneNodeEach()
 
 const packet = { cmd: 'publish', topic: 'heat', payload: Buffer.from('20'), qos: 1, retain: false, dup: false, brokerId: 'dead', brokerCounter: 1 }
 const subscription = { topic: 'heat', qos: 1 }

@@ -1,22 +1,14 @@
 import { once } from 'node:events'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { startTypescript } from '../../region/testing/child.js'
 import { BackdoorsPersistence } from './aedes.js'
 import type { PacketLike } from './mqtt-records.js'
 import type { QueuedRecord } from './packet-queues.js'
 import { connectMqtt, serveMqtt } from './testing/broker.js'
-import { loneNode, type LoneNode } from './testing/lone-node.js'
+import type { LoneNode } from './testing/lone-node.js'
+import { loneNodeEach } from './testing/lone-node-each.js'
 
-let lone: LoneNode
-let closers: (() => unknown)[]
-
-beforeEach(async () => {
-  lone = await loneNode()
-  closers = [() => lone.close()]
-})
-afterEach(async () => {
-  for (const close of closers.reverse()) await close()
-})
+const { lone, closers } = loneNodeEach()
 
 const message = (fields: PacketLike): PacketLike => ({ cmd: 'publish', topic: 'heat', payload: Buffer.from('20'), qos: 2, retain: false, dup: false, brokerId: 'broker', ...fields })
 

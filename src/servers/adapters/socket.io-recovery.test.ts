@@ -5,20 +5,11 @@ import type { AddressInfo } from 'node:net'
 import { Server, type ServerOptions, type Socket } from 'socket.io'
 import { SessionAwareAdapter } from 'socket.io-adapter'
 import { io, type Socket as Client } from 'socket.io-client'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { recoveryAdapter } from './socket.io.js'
-import { loneNode, type LoneNode } from './testing/lone-node.js'
+import { loneNodeEach } from './testing/lone-node-each.js'
 
-let lone: LoneNode
-let closers: (() => unknown)[]
-
-beforeEach(async () => {
-  lone = await loneNode()
-  closers = [() => lone.close()]
-})
-afterEach(async () => {
-  for (const close of closers.reverse()) await close()
-})
+const { lone, closers } = loneNodeEach()
 
 /** @returns what a client is told with this event */
 const told = (client: Client, event: string): Promise<unknown> => new Promise((resolve) => client.once(event, resolve))

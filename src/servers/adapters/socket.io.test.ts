@@ -3,23 +3,18 @@ import { createServer, type Server as HttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Server, type ServerOptions, type Socket } from 'socket.io'
 import { io, type Socket as Client } from 'socket.io-client'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import type { AttachedNode } from '../attach.js'
 import { recoveryAdapter, type RecoveryAdapter, type RecoveryAdapterOptions } from './socket.io.js'
-import { loneNode, type LoneNode } from './testing/lone-node.js'
+import { loneNodeEach } from './testing/lone-node-each.js'
 import { Switchboard } from './testing/switchboard.js'
 
-let lone: LoneNode
+const { lone, closers } = loneNodeEach()
 let board: Switchboard
-let closers: (() => unknown)[]
 
 beforeEach(async () => {
-  lone = await loneNode()
   board = await new Switchboard().open()
-  closers = [() => lone.close(), () => board.close()]
-})
-afterEach(async () => {
-  for (const close of closers.reverse()) await close()
+  closers.push(() => board.close())
 })
 
 interface Served {
