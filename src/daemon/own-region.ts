@@ -6,12 +6,13 @@ import { memoryAddon } from '../native/load.js'
 import { AdoptionNotes } from '../recovery/adoption-notes.js'
 import { nothingWritten, Witnesses, writtenIn, type Written } from '../recovery/witness.js'
 import type { BeatThread } from '../native/memory.js'
-import { abandonedBoxes, BoxOwner, markExited } from '../region/box-owner.js'
+import { abandonedBoxes, BoxOwner, isBeingRecovered, markExited } from '../region/box-owner.js'
 import { decodeClaim, nodeGeneration } from '../region/control.js'
 import { control, controlPairOffset, directoryEntryOffset, sensorCell } from '../region/layout.js'
 import { ControlWords, createRegion, lockForDaemon, openRegion, type Region } from '../region/region.js'
 import { safeguardsWithout } from '../safeguards.js'
 import type { DaemonConfig } from './config.js'
+import { systemTime, type DaemonTime } from './daemon-time.js'
 
 /** Name of the daemon's own box, and of its sensor for the machine's operating system. */
 export const daemonBoxName = 'daemon'
@@ -19,6 +20,8 @@ export const osSensorName = 'os'
 
 /** A fenced region is kept for its recoverer for so long, in milliseconds, then put aside. */
 const keepFencedMs = 30_000
+/** Where an orderly end takes the memory away, a recovery from it is waited for so long, in milliseconds. */
+const leavingWaitsMs = 5000
 const beatsPerDeadline = 20
 
 export class OwnRegion {
@@ -178,4 +181,13 @@ export async function lendUntilRecovered(own: OwnRegion, isClosing: () => boolea
   for (let waitedMs = 0; waitedMs < keepFencedMs && !isClosing() && !own.recovered; waitedMs += stepMs) {
     await new Promise((resolve) => setTimeout(resolve, stepMs))
   }
+}
+
+/**
+ * Resolves when nobody recovers anything from this region any more, or has had the time for it: what is fenced is served by nobody here, and once
+ * its memory is lent no more, by nobody else either.
+ */
+export async function lendWhileRecovered(region: Region, time: Pick<DaemonTime, 'pause'> = systemTime): Promise<void> {
+  const stepMs = 20
+  for (let waitedMs = 0; waitedMs < leavingWaitsMs && isBeingRecovered(region); waitedMs += stepMs) await time.pause(stepMs)
 }

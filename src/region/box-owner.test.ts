@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest'
 import { safeguardsWithout } from '../safeguards.js'
-import { abandonedBoxes, BoxOwner, markExited } from './box-owner.js'
+import { abandonedBoxes, BoxOwner, isBeingRecovered, markExited } from './box-owner.js'
 import { fenceAll } from './control.js'
 import { boxOffset, directoryEntry, directoryEntryOffset } from './layout.js'
 import { readDirectory, readSensors, readSessions } from './region-reader.js'
@@ -314,6 +314,44 @@ describe('a fence that comes while the box is being taken', () => {
     expect(take(region).box).toBe(2)
     expect(await entryOf(machine, 1)).toMatchObject({ name: 'shop', state: 'open', generation: 1 })
     expect(await idsIn(machine, 1)).toEqual(['u-1'])
+  })
+})
+
+describe('whether somebody recovers from a region', () => {
+  it('is so from the fence of a server to the end of its recovery', () => {
+    const machine = new Machine()
+    const region = machine.open()
+    take(machine.open())
+    expect(isBeingRecovered(region)).toBe(false)
+    machine.setFence(1, 1)
+    expect(isBeingRecovered(region)).toBe(true)
+    for (const step of ['claimed', 'extracted', 'adopted'] as const) {
+      machine.setClaim(1, 1, step)
+      expect(isBeingRecovered(region)).toBe(true)
+    }
+    machine.setClaim(1, 1, 'announced')
+    expect(isBeingRecovered(region)).toBe(false)
+  })
+
+  it('is not so where a fence came too late: the server had been started anew', () => {
+    const machine = new Machine()
+    const first = machine.open()
+    take(first)
+    machine.kill(first)
+    take(machine.open())
+    machine.setFence(1, 1)
+    expect(isBeingRecovered(machine.open())).toBe(false)
+  })
+
+  it('is so of a node until its claim is announced, whatever its boxes say', () => {
+    const machine = new Machine()
+    const region = machine.open()
+    machine.setFence('node', 1)
+    machine.setClaim('node', 1, 'adopted')
+    expect(isBeingRecovered(region)).toBe(true)
+    machine.setFence(1, 1)
+    machine.setClaim('node', 1, 'announced')
+    expect(isBeingRecovered(region)).toBe(false)
   })
 })
 

@@ -176,6 +176,14 @@ function readEntry(region: Region, box: number): DirectoryEntry | undefined {
   return decodeDirectoryEntry(region.bytes.subarray(start, start + directoryEntry.bytes))
 }
 
+/** Has somebody fenced the node, or the last owner of a server's box, and not come to the end of its recovery? */
+export function isBeingRecovered(region: Region): boolean {
+  const control = new ControlWords(region)
+  if (control.fence('node') !== 0) return decodeClaim(control.claim('node'))?.step !== 'announced'
+  const isOwed = (box: number): boolean => control.fence(box) > 0 && control.fence(box) >= (readEntry(region, box)?.generation ?? 0) && !isRecovered(region, box)
+  return Array.from({ length: region.header.plan.boxCount - 1 }, (_, i) => i + 1).some(isOwed)
+}
+
 /** Did a recovery of this box run to its end, so that what is left in it is nobody's? */
 function isRecovered(region: Region, box: number): boolean {
   const control = new ControlWords(region)

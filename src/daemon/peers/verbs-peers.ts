@@ -11,6 +11,7 @@ import { monotonicMs } from '../../native/clock.js'
 import { control, layoutVersion } from '../../region/layout.js'
 import type { Region } from '../../region/region.js'
 import type { DaemonConfig, HostConfig, PeerConfig } from '../config.js'
+import { lendWhileRecovered } from '../own-region.js'
 import { HostKeeper } from './host-keeper.js'
 import { HostLender } from './host-lender.js'
 import { hostRegionAnswer, hostRegionMethod, hostRegionRequest, lendHostAnswer, lendHostMethod, lendHostRequest, parseMessage } from './host-messages.js'
@@ -145,7 +146,9 @@ export class VerbsPeers implements PeerFabric {
     await this.#credentials.reload(this.#config.keys as string)
   }
 
+  /** Queue pairs end with it, so recoveries of this node are waited for. */
   async close(): Promise<void> {
+    await lendWhileRecovered(this.#region)
     await Promise.all([...this.#hostKeepers].map((keeper) => keeper.close()))
     await this.#keepers.close()
     await this.#enrollment.close()
