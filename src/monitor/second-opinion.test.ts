@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { mayFenceUnreachable, refineUnreachable, sights, type Opinion } from './second-opinion.js'
+import { isSeenStopped, mayFenceUnreachable, refineUnreachable, sights, type Opinion } from './second-opinion.js'
 import type { NodeVerdict } from './verdict.js'
 
 const verdict: NodeVerdict = { kind: 'unreachable', seen: 'reads fail (WC_RETRY_EXC_ERR)' }
@@ -25,6 +25,19 @@ describe('a node that does not answer here', () => {
     for (const sees of ['does-not-watch', 'undecided', 'no-answer'] as const) {
       expect(refineUnreachable(verdict, [says('c', sees)])).toMatchObject({ kind: 'unreachable', seen: expect.stringContaining('nobody else could say') as string })
     }
+  })
+})
+
+describe('whether it is seen to have stopped', () => {
+  it.each<[string, Opinion[], boolean]>([
+    ['one reads it, and says so', [says('c', 'sees-alive', { verdict: 'os-stalled' })], true],
+    ['one of several does', [says('c', 'sees-alive', { verdict: 'alive' }), says('d', 'sees-alive', { verdict: 'os-panicked' })], true],
+    ['who reads it says that it is well', [says('c', 'sees-alive', { verdict: 'alive' })], false],
+    ['its daemon alone has stopped', [says('c', 'sees-alive', { verdict: 'daemon-stalled' })], false],
+    ['who had said so does not reach it any more', [says('c', 'sees-unreachable', { verdict: 'os-stalled' })], false],
+    ['nobody answers', [says('c', 'no-answer')], false],
+  ])('%s', (_, opinions, expected) => {
+    expect(isSeenStopped(opinions)).toBe(expected)
   })
 })
 

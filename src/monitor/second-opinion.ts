@@ -42,6 +42,14 @@ export function refineUnreachable(verdict: NodeVerdict, opinions: readonly Opini
   return { ...verdict, seen: `${verdict.seen}; that is from here alone: ${opinions.length === 0 ? 'there was nobody to ask' : 'nobody else could say'}` }
 }
 
+/** Verdicts on a node that runs no watcher of its own any more. */
+const stopped: readonly (NodeVerdictKind | undefined)[] = ['os-stalled', 'os-panicked']
+
+/** Does one that reads its memory say that the node has stopped? A link to it that is cut hides that from here. */
+export function isSeenStopped(opinions: readonly Opinion[]): boolean {
+  return opinions.some(({ sees, verdict }) => sees === 'sees-alive' && stopped.includes(verdict))
+}
+
 /** Names of those that do not reach the node either. */
 export function agreed(opinions: readonly Opinion[]): string[] {
   return opinions.filter(({ sees }) => sees === 'sees-unreachable').map(({ by }) => by)

@@ -23,8 +23,8 @@ const retryLimitMs = 30_000
 /** How often a recovery that another node holds is looked at, in milliseconds. */
 const lookOutEveryMs = 100
 const lookOutLimitMs = 1000
-/** One that comes to no end does not keep a peer that has left from being given up for longer than this, in milliseconds. */
-const lookOutCountsMs = 120_000
+/** What comes to no end does not keep a peer that has left from being given up for longer than this, in milliseconds. */
+const pendingCountsMs = 120_000
 
 export interface PeerWatcherEvents {
   /** @param memory of the peer, for looks that do not belong to its watching */
@@ -55,8 +55,8 @@ export class PeerWatcher {
   readonly #inquiry: UnreachableInquiry
   readonly #keeper: { close(): Promise<void> }
   readonly #recovering = new Set<Promise<unknown>>()
-  /** Recoveries that failed and are to be tried again. */
-  #owed = 0
+  /** Recoveries that failed and are to be tried again, and since when that is so, in microseconds. */
+  readonly #owed = new Map<string, number>()
   /** Recoveries that another node holds, and since when that is looked at, in microseconds. */
   readonly #lookOuts = new Map<string, number>()
   readonly #retries = new Set<() => void>()
@@ -112,8 +112,9 @@ export class PeerWatcher {
 
   /** It watches nobody any more, as far as can be seen: others have to be watched in its stead. */
   get isDown(): boolean {
-    // Behind a cut link it watches on; and whether that is so is asked first.
-    if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled' && this.#verdict.kind !== 'link-cut' && !this.#inquiry.isAsking
+    // Behind a cut link it watches on, unless who reaches it says that it has stopped; and whether that is so is asked first.
+    if (this.#verdict.kind === 'link-cut') return this.#inquiry.isSeenStopped
+    if (this.#verdict.kind !== 'alive') return this.#verdict.kind !== 'daemon-stalled' && !this.#inquiry.isAsking
     const { unreachableAfterMs } = this.#config.watch
     const waitedMs = (this.#time.nowUs() - this.#startedUs) / 1000
     return this.#watch?.hasLeft ?? (this.#machine === undefined && waitedMs > Math.max(joinPatienceMs, unreachableAfterMs))
@@ -121,9 +122,11 @@ export class PeerWatcher {
 
   /** It recovers its peer, or is to try again, or sees to it that another one does: not the time to end it. */
   get isBusy(): boolean {
+    if (this.#recovering.size > 0) return true
+    // Its daemon has ended, and its memory with it: by a link that is made anew all is judged anew.
+    if (this.#verdict.kind === 'daemon-lost') return false
     const nowUs = this.#time.nowUs()
-    const isLookingOut = [...this.#lookOuts.values()].some((sinceUs) => nowUs - sinceUs < lookOutCountsMs * 1000)
-    return this.#recovering.size > 0 || this.#owed > 0 || isLookingOut
+    return [...this.#lookOuts.values(), ...this.#owed.values()].some((sinceUs) => nowUs - sinceUs < pendingCountsMs * 1000)
   }
 
   /** Where the peer's whole memory can be read. */
@@ -278,6 +281,7 @@ export class PeerWatcher {
       if (report?.outcome === 'superseded' && target.kind === 'box') this.#watch?.forget(target.box, target.generation)
       if (report === undefined && target.kind === 'node') this.#recoveredNode = undefined
       if (report === undefined) this.#retry(link, target, retryMs)
+      else this.#owed.delete(JSON.stringify(target))
       for (const unsettled of report?.unsettled ?? []) this.#lookOut(link, unsettled)
     })
     this.#recovering.add(run)
@@ -300,11 +304,12 @@ export class PeerWatcher {
 
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
   #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
-    this.#owed++
+    const key = JSON.stringify(target)
+    if (!this.#owed.has(key)) this.#owed.set(key, this.#time.nowUs())
     this.#later(delayMs, () => {
-      this.#owed--
       const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled' && this.#verdict.kind !== 'os-panicked'
       if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
+      else this.#owed.delete(key)
     })
   }
 }

@@ -2,7 +2,7 @@
  * What follows when a peer answers nothing: the other nodes are asked, the verdict is told as what it comes to, and where that is
  * allowed the peer is fenced from outside. Asked again for as long as it lasts: a cut link may hide that the node dies later.
  */
-import { mayFenceUnreachable, refineUnreachable, type Opinion, type SecondOpinion } from '../../monitor/second-opinion.js'
+import { isSeenStopped, mayFenceUnreachable, refineUnreachable, type Opinion, type SecondOpinion } from '../../monitor/second-opinion.js'
 import type { Evidence, NodeVerdict } from '../../monitor/verdict.js'
 
 export interface UnreachableInquiryOptions {
@@ -28,6 +28,7 @@ interface Inquiry {
   readonly verdict: NodeVerdict
   readonly evidence: Evidence
   hasAnswers: boolean
+  isSeenStopped: boolean
   cancel: (() => void) | undefined
   fencing: 'not yet' | 'under way' | 'done'
 }
@@ -49,12 +50,17 @@ export class UnreachableInquiry {
     return this.#inquiry?.hasAnswers === false
   }
 
+  /** The node does not answer here, and others that reach it say that it has stopped. */
+  get isSeenStopped(): boolean {
+    return this.#inquiry?.isSeenStopped === true
+  }
+
   /** Every verdict on the node comes by here; all but `unreachable` stand as they are, and end what was asked. */
   follow(verdict: NodeVerdict, evidence: Evidence): void {
     this.#stop()
     if (this.#closed) return
     if (verdict.kind !== 'unreachable') return this.#options.conclude(verdict, evidence)
-    const inquiry: Inquiry = { verdict, evidence, hasAnswers: false, cancel: undefined, fencing: 'not yet' }
+    const inquiry: Inquiry = { verdict, evidence, hasAnswers: false, isSeenStopped: false, cancel: undefined, fencing: 'not yet' }
     this.#inquiry = inquiry
     const { observers, peer } = this.#options
     if (observers) void observers.ask(peer).then((opinions) => this.#onOpinions(inquiry, opinions))
@@ -78,6 +84,7 @@ export class UnreachableInquiry {
     if (this.#inquiry !== inquiry) return
     const { conclude, others, observers, peer, after } = this.#options
     inquiry.hasAnswers = true
+    inquiry.isSeenStopped = isSeenStopped(opinions)
     const refined = refineUnreachable(inquiry.verdict, opinions)
     conclude(refined, { ...inquiry.evidence, seen: refined.seen, opinions })
     if (this.#inquiry !== inquiry) return

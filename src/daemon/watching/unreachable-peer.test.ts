@@ -6,13 +6,14 @@ import { BackdoorsError } from '../../errors.js'
 import type { Watch, WatchEvent, WatchPlan } from '../../fabric/remote-memory.js'
 import type { Opinion } from '../../monitor/second-opinion.js'
 import type { ControlConnection, Evidence } from '../../monitor/verdict.js'
-import { BoxOwner } from '../../region/box-owner.js'
+import { BoxOwner, markExited } from '../../region/box-owner.js'
 import { BytesMemory } from '../../region/testing/bytes-memory.js'
 import { Machine } from '../../region/testing/memory-region.js'
 import { parseConfig, type DaemonConfig } from '../config.js'
+import { systemTime, type DaemonTime } from '../daemon-time.js'
 import { observeHandler, observeMethod, Observers, type ObserverChannel } from './observers.js'
 import type { PeerFabric, PeerHandlers, PeerLink } from '../peers/peer-fabric.js'
-import { PeerWatcher } from './peer-watcher.js'
+import { PeerWatcher, type PeerWatcherEvents } from './peer-watcher.js'
 
 const closers: (() => Promise<void>)[] = []
 afterEach(async () => {
@@ -68,10 +69,17 @@ const configOf = (node: string, peers: readonly string[]): DaemonConfig => parse
   recovery: { fence: { command: ['fence'] }, fenceUnreachable: true },
 })
 
-function watcherOf(node: string, machine: Machine, channels: ReadonlyMap<string, ObserverChannel> | undefined, peers: readonly string[] = ['a', 'b', 'c'], { control = 'silent', isKnown = true }: { control?: ControlConnection; isKnown?: boolean } = {}): Watcher {
+interface WatcherSettings {
+  readonly control?: ControlConnection | (() => ControlConnection)
+  readonly isKnown?: boolean
+  readonly recover?: PeerWatcherEvents['recover']
+  readonly time?: DaemonTime
+}
+
+function watcherOf(node: string, machine: Machine, channels: ReadonlyMap<string, ObserverChannel> | undefined, peers: readonly string[] = ['a', 'b', 'c'], { control = 'silent', isKnown = true, recover, time }: WatcherSettings = {}): Watcher {
   const way = new Way(machine.bytes)
   const { header } = machine.open()
-  const link: PeerLink = { header, sampling: way, recovery: way, control: () => control, forRecovery: async () => way, renew: () => undefined, close: async () => undefined }
+  const link: PeerLink = { header, sampling: way, recovery: way, control: () => (typeof control === 'function' ? control() : control), forRecovery: async () => way, renew: () => undefined, close: async () => undefined }
   const fabric: PeerFabric = {
     keep: (_, handlers: PeerHandlers) => {
       setImmediate(() => handlers.onLink(link))
@@ -91,14 +99,14 @@ function watcherOf(node: string, machine: Machine, channels: ReadonlyMap<string,
       made.events.emit('verdict', kind, evidence)
     },
     onCondition: () => undefined,
-    recover: () => Promise.reject(new Error('nobody is to be recovered')),
+    recover: recover ?? (() => Promise.reject(new Error('nobody is to be recovered'))),
     lookAtClaim: () => Promise.reject(new Error('nobody has claimed anything')),
     members: () => (isKnown ? config.peers : undefined),
     observers: channels && new Observers(() => channels, 60_000),
     fence: async () => void made.fenced++,
     onFenced: (_, opinions, error) => made.events.emit('fenced', opinions, error),
     log: pino({ level: 'silent' }),
-  })
+  }, time)
   closers.push(() => watcher.close())
   return Object.assign(made, { watcher })
 }
@@ -147,6 +155,53 @@ describe('a link that is cut between two', () => {
     b.way.mend()
     expect((await alive)[0]).toBe('alive')
     expect([b.told, b.watcher.verdict.kind]).toEqual([['link-cut', 'alive'], 'alive'])
+  })
+})
+
+describe('a node that has stopped behind a link that is cut', () => {
+  it('is not fenced, but counts as down: who reaches it says that it has stopped', async () => {
+    const c: ObserverChannel = { request: () => Promise.resolve({ sees: 'sees-alive', verdict: 'os-stalled' }) }
+    const b = watcherOf('b', nodeA(), new Map([['c', c]]))
+    while (!b.watcher.watch?.observe().osSensor) await new Promise(setImmediate)
+    const verdict = once(b.events, 'verdict')
+    b.way.cut()
+    expect((await verdict)[0]).toBe('link-cut')
+    expect([b.watcher.verdict.kind, b.watcher.isDown, b.fenced]).toEqual(['link-cut', true, 0])
+  })
+})
+
+describe('a recovery that fails', () => {
+  /** Of a server on a that has exited. */
+  async function failing(): Promise<{ b: Watcher; pass: (us: number) => void; loseDaemon: () => void }> {
+    const machine = nodeA()
+    const region = machine.open()
+    const { box, generation } = BoxOwner.take(region, { name: 'web' })
+    machine.kill(region)
+    markExited(machine.open(), box, generation)
+    let nowUs = 0
+    let control: ControlConnection = 'answers'
+    const b = watcherOf('b', machine, undefined, ['a', 'b'], { control: () => control, recover: () => Promise.resolve(undefined), time: { ...systemTime, nowUs: () => nowUs } })
+    while (!b.told.includes('app-exited') || !b.watcher.isBusy) await new Promise(setImmediate)
+    await new Promise(setImmediate)
+    return { b, pass: (us) => (nowUs += us), loseDaemon: () => (control = 'reset') }
+  }
+
+  it('keeps its watcher for two minutes, and no longer, should the peer be no member any more', async () => {
+    const { b, pass } = await failing()
+    pass(119_999_999)
+    expect(b.watcher.isBusy).toBe(true)
+    pass(1)
+    expect(b.watcher.isBusy).toBe(false)
+  })
+
+  it('keeps no watcher where the peer\'s daemon has ended: its memory is gone', async () => {
+    const { b, loseDaemon } = await failing()
+    expect(b.watcher.isBusy).toBe(true)
+    const verdict = once(b.events, 'verdict')
+    loseDaemon()
+    b.way.cut()
+    expect((await verdict)[0]).toBe('daemon-lost')
+    expect(b.watcher.isBusy).toBe(false)
   })
 })
 
