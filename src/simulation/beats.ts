@@ -16,6 +16,11 @@ export class Beats {
     this.#lastUs = nowUs
   }
 
+  /** It begins to beat again, and had not been expected to meanwhile. */
+  resume(nowUs: number): void {
+    this.#lastUs = nowUs
+  }
+
   /** Had it stopped for its whole deadline, at some time since `sinceUs`? */
   stoppedSince(sinceUs: number, nowUs: number): boolean {
     return nowUs - this.#lastUs >= this.#deadlineUs || this.#gaps.some(({ endUs }) => endUs >= sinceUs)

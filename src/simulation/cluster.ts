@@ -13,14 +13,22 @@ import { Fencing } from './fencing.js'
 import { Host } from './host.js'
 import { claimKey, keepersOf } from './keepers.js'
 import { Ledger } from './ledger.js'
+import { Members } from './members.js'
 import { Network } from './network.js'
-import { RegionLife } from './region-life.js'
+import { geometry, RegionLife } from './region-life.js'
 import { nodeName, serversPerNode, type Scenario } from './scenario.js'
 import type { Server } from './server.js'
 import { valueOf } from './payload.js'
 
+/** Two for each server of a machine that joins. */
+const sessionsOfNewHost = 2 * serversPerNode
+
 /** Of a fence that is on its way to a server in the middle of a commit, so many come before the commit ends. */
 const fencedMidCommit = 0.5
+
+/** Most machines that a cluster comes to have, and most sessions: each box has room for all of them. */
+const maxHosts = 26
+const maxSessions = geometry.sessionsPerBox
 
 /** Who took a claim, and with which memory of its own. */
 export interface Recoverer {
@@ -32,17 +40,28 @@ export class Cluster {
   readonly simulation: Simulation
   readonly ledger: Ledger
   readonly network: Network
-  readonly hosts: readonly Host[]
-  readonly clients: readonly Client[]
+  readonly members: Members
+  /** Those that have left among them. */
+  readonly hosts: Host[] = []
+  /** Those that were no members at the beginning, in the order in which they came. */
+  readonly joined: Host[] = []
+  readonly clients: Client[] = []
   readonly faults: Faults
   readonly story: (readonly [atUs: number, what: string])[] = []
   /** Of each box and node that is or was being recovered, who came last to hold its claim. */
   readonly recoverers = new Map<string, Recoverer>()
   recoveries = 0
+  /** How many nodes have left in order. */
+  left = 0
   readonly #evidence: EvidenceCheck
   readonly #fencing: Fencing
   readonly #lives = new Map<bigint, RegionLife>()
   readonly #random: Random
+  /** What is drawn when nodes come and go; nothing else is changed by it. */
+  readonly #membersRandom: Random
+  readonly #scenario: Scenario
+  readonly #byName = new Map<string, Host>()
+  #named = 0
   /** Fences that are about to be raised, by the box or node that they are for. */
   readonly #fences = new Map<string, { readonly daemon: Daemon; readonly target: RecoveryTarget }>()
 
@@ -57,14 +76,15 @@ export class Cluster {
       hosts: () => this.hosts,
       isCondemned: (...fence) => this.#evidence.isCondemned(...fence),
     })
-    const byName = new Map<string, Host>()
-    this.network = new Network(simulation, (name) => byName.get(name) as Host)
+    this.network = new Network(simulation, (name) => this.#byName.get(name))
     this.#fencing = new Fencing({ network: this.network, ledger: this.ledger, nowUs: simulation.now, hosts: () => this.hosts, tell: this.tell }, scenario.fencing)
-    const nodes = Array.from({ length: scenario.nodes }, (_, index) => nodeName(index))
-    for (const name of nodes) byName.set(name, this.#host(name, nodes, scenario))
-    this.hosts = [...byName.values()]
-    this.clients = this.#begin(scenario.sessions)
-    this.faults = new Faults(this, scenario.faults)
+    this.#scenario = scenario
+    this.#membersRandom = simulation.random('joining')
+    const names = Array.from({ length: scenario.nodes }, () => this.#nextName())
+    this.members = new Members(simulation, names)
+    for (const name of names) this.#addHost(name)
+    this.#begin(this.servers(), scenario.sessions)
+    this.faults = new Faults(this, scenario.faults, scenario.nodes)
   }
 
   /** Into the trace, and into what people read of it. */
@@ -77,9 +97,65 @@ export class Cluster {
     return this.hosts.flatMap(({ servers }) => [...servers.values()])
   }
 
-  #host(name: string, nodes: readonly string[], { watched, canary, fencing }: Scenario): Host {
+  /** A machine that the cluster did not have is set up: an operator lists it as a member, and its own daemon starts at some time while that goes round. */
+  join(withinUs: number): void {
+    if (this.#named === maxHosts) return
+    const name = this.#nextName()
+    this.members.add(name, withinUs)
+    this.simulation.schedule(this.#membersRandom.integer(0, withinUs), () => {
+      this.tell(`${name} starts with members ${this.members.names.join(', ')}`)
+      const host = this.#addHost(name)
+      this.joined.push(host)
+      this.#begin([...host.servers.values()], Math.min(sessionsOfNewHost, maxSessions - this.clients.length))
+    })
+  }
+
+  /** A machine is taken out of the cluster: its daemon is told to end, and when it has, it is listed as a member no more. @param us until it is back; `Infinity` for good */
+  leave(host: Host, withinUs: number, us: number): void {
+    if (!this.#canBeSpared(host)) return this.tell(`${host.name} cannot be spared`)
+    host.leave(() => {
+      this.left++
+      this.tell(`${host.name} has left in order`)
+      this.members.remove(host.name, withinUs)
+      if (!Number.isFinite(us)) return
+      this.simulation.schedule(us, () => {
+        this.tell(`${host.name} is back`)
+        this.members.add(host.name, withinUs)
+        host.comeBack()
+      })
+    })
+  }
+
+  /** One machine's file of the members lacks another for a while. */
+  forget(host: Host, other: Host, us: number): void {
+    if (host === other || !this.members.has(other.name) || !this.#canBeSpared(host)) return
+    this.members.forget(host.name, other.name, us)
+  }
+
+  /**
+   * Where nodes fence who is unreachable, one that knows of one other alone fences it on its own word, be that by an operator's mistake or not
+   * (`docs/detection.md`). So none comes to know so few.
+   */
+  #canBeSpared(host: Host): boolean {
+    const enough = this.#scenario.fencing === null ? 2 : 3
+    return this.members.has(host.name) && this.members.isWhole && this.members.names.length > enough
+  }
+
+  #nextName(): string {
+    return nodeName(this.#named++)
+  }
+
+  #addHost(name: string): Host {
+    const host = this.#host(name, this.#scenario)
+    this.hosts.push(host)
+    this.#byName.set(name, host)
+    return host
+  }
+
+  #host(name: string, { nodes, watched, canary, fencing }: Scenario): Host {
     return new Host({
       simulation: this.simulation, network: this.network, ledger: this.ledger, name, nodes, watched, canary, fencing: this.#fencing, fencingPlan: fencing,
+      membersFile: this.members.fileOf(name),
       serverNames: Array.from({ length: serversPerNode }, (_, index) => `web-${index}`),
       newLife: (host) => this.#newLife(host),
       lifeOf: (incarnation) => this.#lives.get(incarnation) as RegionLife,
@@ -99,13 +175,13 @@ export class Cluster {
     return life
   }
 
-  #begin(sessions: number): Client[] {
-    const servers = this.servers()
-    return Array.from({ length: sessions }, (_, index) => {
+  #begin(servers: readonly Server[], sessions: number): void {
+    for (let index = 0; index < sessions; index++) {
       const first = servers[index % servers.length] as Server
-      first.begin(`s${index}`)
-      return new Client({ simulation: this.simulation, id: `s${index}`, servers: () => this.servers(), first, isOpen: (host) => this.network.isPortOpen(host) })
-    })
+      const id = `s${this.clients.length}`
+      first.begin(id)
+      this.clients.push(new Client({ simulation: this.simulation, id, servers: () => this.servers(), first, isOpen: (host) => this.network.isPortOpen(host) }))
+    }
   }
 
   /** A fence that is on its way may come between the two looks of a commit. */
@@ -114,7 +190,7 @@ export class Cluster {
     const ofNode = this.#fences.get(claimKey(life, 'node'))
     const ofBox = this.#fences.get(claimKey(life, box))
     const coming = ofNode ?? (ofBox?.target.kind === 'box' && ofBox.target.generation === generation ? ofBox : undefined)
-    const canCome = coming?.daemon.process.running && !this.network.isCut(coming.daemon.life.host, life.host) && !life.isFenced(box, generation)
+    const canCome = coming?.daemon.process.running && life.leftUs === undefined && !this.network.isCut(coming.daemon.life.host, life.host) && !life.isFenced(box, generation)
     if (!canCome || !this.#random.chance(fencedMidCommit)) return
     this.tell(`the fence of ${coming.daemon.life.host} comes in the middle of a commit on ${life.host}`)
     if (coming === ofNode) life.raiseFence('node', 1)

@@ -12,16 +12,20 @@ import { AdoptionNotes } from '../recovery/adoption-notes.js'
 import type { RecoveryTarget } from '../recovery/recover.js'
 import { Witnesses, type Written } from '../recovery/witness.js'
 import { ClaimHolders } from '../daemon/claim-holders.js'
-import { parseConfig, type DaemonConfig } from '../daemon/config.js'
+import { parseConfig, type DaemonConfig, type PeerConfig } from '../daemon/config.js'
 import type { DaemonTime } from '../daemon/daemon-time.js'
 import { Handover, type LocalServer } from '../daemon/handover.js'
-import { daemonBoxName, osSensorName } from '../daemon/own-region.js'
+import { daemonBoxName, lendWhileRecovered, osSensorName } from '../daemon/own-region.js'
 import { lookWithinMs, observeHandler } from '../daemon/watching/observers.js'
+import type { MemberFiles } from '../daemon/membership/member-files.js'
+import { FileMembership } from '../daemon/membership/file-membership.js'
 import { PeerWatcher } from '../daemon/watching/peer-watcher.js'
-import { peersToWatch } from '../daemon/watching/peers-to-watch.js'
+import { PlanFollower } from '../daemon/watching/plan-follower.js'
+import { Unwatching } from '../daemon/watching/unwatching.js'
 import { RecoveryRunner, type RecoveryEvents } from '../daemon/recovery-runner.js'
 import { fencingConfig, type Fencing, type FencingPlan } from './fencing.js'
-import { SimulatedFabric, type Network } from './network.js'
+import { membersPath, type MembersFile } from './members.js'
+import { SimulatedFabric, type Network, type SimulatedLink } from './network.js'
 import { Process } from './process.js'
 import type { RegionLife } from './region-life.js'
 import { storeName, type Server } from './server.js'
@@ -39,7 +43,10 @@ export interface DaemonOptions {
   readonly simulation: Simulation
   readonly network: Network
   readonly life: RegionLife
-  readonly nodes: readonly string[]
+  /** How many nodes the cluster began with. */
+  readonly nodes: number
+  /** The machine's file of the members. */
+  readonly membersFile: MembersFile
   readonly watched: number
   readonly canary: Canary | undefined
   readonly fencing: Fencing
@@ -64,7 +71,12 @@ export class Daemon {
   readonly notes: AdoptionNotes
   readonly witnesses: Witnesses
   readonly watchers: PeerWatcher[] = []
-  readonly #claimHolders = new ClaimHolders(this.watchers, () => this.#config.peers)
+  readonly #claimHolders = new ClaimHolders(this.watchers, () => this.members)
+  readonly #membership: FileMembership
+  readonly #unwatching = new Unwatching(this.watchers, silent)
+  readonly #plan: PlanFollower<PeerWatcher>
+  readonly #stops: (() => void)[] = []
+  #isLeaving = false
   readonly #options: DaemonOptions
   readonly #config: DaemonConfig
   readonly #region: Region
@@ -89,7 +101,14 @@ export class Daemon {
     this.#time = timeOf(simulation, this.process)
     const handler = observeHandler((name) => this.watchers.find(({ peer }) => peer.name === name), lookWithinMs(timing.unreachableAfterUs / ms), this.#time)
     this.observe = async (body, peer) => handler(body, { peer, signal: new AbortController().signal })
-    this.#fabric = new SimulatedFabric(network, life.host, this.process, options.nodes)
+    this.#fabric = new SimulatedFabric(network, life, this.process)
+    this.#membership = this.#openMembership()
+    this.#plan = new PlanFollower({
+      node: life.host, k: this.#config.watch.peers, watchers: this.watchers, unwatching: this.#unwatching,
+      members: () => this.members,
+      isHolder: (name) => this.#claimHolders.has(name),
+      make: (peer) => this.#watcherFor(peer),
+    })
     this.#handover = new Handover(this.box, {
       onTaken: (server, count) => events.tell(`${server} takes ${count} over`),
       onKept: (server, sessions) => events.tell(`${server} has of its own: ${sessions.map(({ id }) => id).join(', ')}`),
@@ -120,7 +139,17 @@ export class Daemon {
 
   /** Does it do its work: could it be relied on to recover others? */
   get active(): boolean {
-    return this.process.running && !this.life.fenced && !this.life.lost
+    return this.process.running && !this.#isLeaving && !this.life.fenced && !this.life.lost
+  }
+
+  /** The other nodes of the cluster, as far as it knows. */
+  get members(): readonly PeerConfig[] {
+    return this.#membership.current
+  }
+
+  /** May this peer enroll with it? */
+  lendsTo(name: string): boolean {
+    return this.#fabric.lendsTo(name)
   }
 
   /** Does it recover anybody, or mean to try again, or look after another's recovery? */
@@ -166,9 +195,9 @@ export class Daemon {
     server.process.onEnd(() => simulation.schedule(timing.localMessageUs, () => this.#locally(() => this.#handover.leave(local))))
   }
 
-  /** Whom it watches, each by the region that it is linked to. */
+  /** Whom it watches, each by the region that it is linked to and not cut off from. */
   get links(): { readonly watcher: PeerWatcher; readonly incarnation: bigint }[] {
-    return this.watchers.flatMap((watcher) => (watcher.link ? [{ watcher, incarnation: watcher.link.header.incarnation }] : []))
+    return this.watchers.flatMap((watcher) => ((watcher.link as SimulatedLink | undefined)?.isLent() ? [{ watcher, incarnation: (watcher.link as SimulatedLink).header.incarnation }] : []))
   }
 
   #locally(run: () => void): unknown {
@@ -187,39 +216,66 @@ export class Daemon {
     })
     this.notes.giveUpAll()
     this.#handover.resume()
-    this.process.every(timing.lookAfterEveryUs, () => this.#lookAfterOwn())
-    this.process.later(0, () => this.#followPlan())
-    this.process.every(timing.planEveryUs, () => this.#followPlan())
+    this.#fabric.setMembers(this.members)
+    this.#stops.push(
+      this.process.every(timing.lookAfterEveryUs, () => this.#lookAfterOwn()),
+      this.process.later(0, () => this.#plan.follow()),
+      this.process.every(timing.planEveryUs, () => this.#plan.follow()),
+    )
+    this.#membership.start()
   }
 
-  /** As `Daemon` does it (`src/daemon/daemon.ts`). */
-  #followPlan(): void {
-    const { peers, node, watch } = this.#config
-    const watcherOf = (name: string): PeerWatcher | undefined => this.watchers.find((watcher) => watcher.peer.name === name)
-    const due = peersToWatch({
-      node, members: peers, k: watch.peers,
-      isDown: (name) => watcherOf(name)?.isDown ?? false,
-      isHolder: (name) => this.#claimHolders.has(name),
-      isTaken: (name) => watcherOf(name) !== undefined,
-    })
-    for (const peer of due) {
-      this.watchers.push(new PeerWatcher(this.#config, peer, this.#fabric, {
-        onWatching: () => undefined,
-        onMachine: () => undefined,
-        onVerdict: (name, verdict, evidence) => this.#onVerdict(name, verdict, evidence),
-        recover: (link, target) => {
-          this.#recovered.push(this.#options.lifeOf(link.header.incarnation))
-          return this.#runner.recover(link, target)
-        },
-        lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
-        onCondition: () => undefined,
-        members: () => peers,
-        observers: this.#fabric.observers,
-        fence: this.#config.recovery.fenceUnreachable ? (name) => this.#fenceUnreachable(name) : undefined,
-        onFenced: () => undefined,
-        log: silent,
-      }, this.#time))
+  /** As `Daemon.close` does it (`src/daemon/daemon.ts`): an orderly end. Never resolves where the process dies before it. */
+  async leave(): Promise<void> {
+    this.#isLeaving = true
+    for (const stop of this.#stops) stop()
+    await this.#unwatching.settled()
+    await Promise.all(this.watchers.map((watcher) => watcher.close()))
+    await this.#runner.settled()
+    await this.#membership.close()
+    await lendWhileRecovered(this.#region, this.#time)
+    await this.process.gate()
+    if (this.life.node.alive) this.life.node.die()
+    this.box.close()
+    this.process.kill()
+  }
+
+  #openMembership(): FileMembership {
+    const { membersFile, life, events } = this.#options
+    const files: MemberFiles = {
+      stamp: () => membersFile.stamp(),
+      read: () => membersFile.read(),
+      watchFolder: (folder, onChange) => membersFile.watchFolder(folder, () => void this.#locally(onChange)),
     }
+    return new FileMembership(membersPath, this.#config, {
+      onChange: () => {
+        events.tell(`${life.host} knows of ${this.members.map(({ name }) => name).join(', ') || 'nobody'}`)
+        this.#fabric.setMembers(this.members)
+        this.#plan.follow()
+      },
+      onTrouble: (error) => { throw error },
+      onWell: () => undefined,
+      onNote: () => undefined,
+    }, { files, time: this.#time })
+  }
+
+  #watcherFor(peer: PeerConfig): PeerWatcher {
+    return new PeerWatcher(this.#config, peer, this.#fabric, {
+      onWatching: () => undefined,
+      onMachine: () => undefined,
+      onVerdict: (name, verdict, evidence) => this.#onVerdict(name, verdict, evidence),
+      recover: (link, target) => {
+        this.#recovered.push(this.#options.lifeOf(link.header.incarnation))
+        return this.#runner.recover(link, target)
+      },
+      lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
+      onCondition: () => undefined,
+      members: () => (this.#membership.isKnown ? this.members : undefined),
+      observers: this.#fabric.observers,
+      fence: this.#config.recovery.fenceUnreachable ? (name) => this.#fenceUnreachable(name) : undefined,
+      onFenced: () => undefined,
+      log: silent,
+    }, this.#time)
   }
 
   #fenceUnreachable(name: string): Promise<void> {
@@ -263,12 +319,12 @@ function configOf({ life, nodes, watched, canary, fencingPlan }: DaemonOptions):
   return parseConfig({
     node: life.host,
     cluster: life.header.cluster,
-    peers: nodes.filter((name) => name !== life.host).map((name) => ({ name, region: `/${name}` })),
+    membership: { file: membersPath },
     watch: {
       peers: watched, intervalUs: timing.sampleEveryUs, osDeadlineMs: timing.deadlineUs / ms,
       unreachableAfterMs: timing.unreachableAfterUs / ms, refreshMs: timing.refreshEveryUs / ms,
     },
-    ...(fencingPlan ? { recovery: fencingConfig(fencingPlan, nodes.length) } : {}),
+    ...(fencingPlan ? { recovery: fencingConfig(fencingPlan, nodes) } : {}),
     log: 'silent',
     ...(canary ? { canary } : {}),
   })

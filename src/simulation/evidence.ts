@@ -50,7 +50,8 @@ export class EvidenceCheck {
     const nowUs = this.#nowUs()
     const { fromUs, untilUs } = daemon.process.lastStop
     const sinceUs = nowUs - untilUs < decidingUs ? fromUs - decidingUs : nowUs - decidingUs
-    if (!('box' in verdict)) return life.osBeats.stoppedSince(sinceUs, nowUs)
+    // What has ended in order does not beat any more, and has not stopped by that.
+    if (!('box' in verdict)) return life.osBeats.stoppedSince(sinceUs, life.leftUs ?? nowUs)
     const owner = life.ownerOf(verdict.box, verdict.generation)
     if (owner === undefined) return false
     return verdict.kind === 'app-exited' ? !owner.alive : !owner.alive || owner.beats.stoppedSince(sinceUs, nowUs)

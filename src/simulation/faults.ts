@@ -23,7 +23,8 @@ export class Faults {
   /** When the last one did, in microseconds. */
   lastUs = 0
 
-  constructor(cluster: Cluster, faults: readonly Fault[]) {
+  /** @param nodes that the cluster began with */
+  constructor(cluster: Cluster, faults: readonly Fault[], readonly nodes: number) {
     this.#cluster = cluster
     this.#waiting = new Set(faults.filter(({ when }) => 'step' in when))
     for (const fault of faults) if ('atUs' in fault.when) cluster.simulation.schedule(fault.when.atUs, () => this.#strike(fault, undefined))
@@ -45,16 +46,23 @@ export class Faults {
   }
 
   #strike(fault: Fault, parts: Parts | undefined): void {
-    const { hosts } = this.#cluster
-    const host = typeof fault.who === 'number' ? hosts[fault.who % hosts.length] : parts?.[fault.who]
+    const { nodes } = this
+    const host = this.#hostOf(fault, parts)
     if (host === undefined) return
     this.struck++
     this.lastUs = this.#cluster.simulation.now()
-    this.#cluster.tell(`FAULT ${describeFault(fault, hosts.length)}${typeof fault.who === 'number' ? '' : ` = ${host.name}`}`)
+    this.#cluster.tell(`FAULT ${describeFault(fault, nodes)}${typeof fault.who === 'number' ? '' : ` = ${host.name}`}`)
     const server = host.servers.get(`web-${fault.other % serversPerNode}`)
     const effect = this.#effectOn(host, server, fault, parts)
     if (fault.midCommit !== null && server?.process.running) server.interruption = { share: fault.midCommit, then: effect }
     else effect()
+  }
+
+  /** Those that were there at the beginning have numbers. */
+  #hostOf({ who }: Fault, parts: Parts | undefined): Host | undefined {
+    const { hosts, joined } = this.#cluster
+    if (who === 'joined') return joined.at(-1)
+    return typeof who === 'number' ? hosts[who % this.nodes] : parts?.[who]
   }
 
   #effectOn(host: Host, server: Server | undefined, fault: Fault, parts: Parts | undefined): () => void {
@@ -73,13 +81,16 @@ export class Faults {
       case 'cut-link': return () => this.#onLink(host, fault, parts, { cut: true })
       case 'slow-link': return () => this.#onLink(host, fault, parts, slow)
       case 'lossy-link': return () => this.#onLink(host, fault, parts, lossy)
+      case 'join': return () => this.#cluster.join(fault.withinUs ?? 0)
+      case 'leave': return () => this.#cluster.leave(host, fault.withinUs ?? 0, us)
+      case 'forget-member': return () => this.#cluster.forget(host, this.#cluster.hosts[fault.other % this.#cluster.hosts.length] as Host, fault.lastsUs ?? 0)
     }
   }
 
   /** Of one that has a part in a recovery, the link is that between the two. */
   #onLink(host: Host, { other, lastsUs }: Fault, parts: Parts | undefined, conditions: Parameters<Cluster['network']['setLink']>[2]): void {
-    const { network, simulation, hosts } = this.#cluster
-    const opposite = parts === undefined ? nodeName(other % hosts.length) : (host === parts.suspect ? parts.recoverer : parts.suspect).name
+    const { network, simulation } = this.#cluster
+    const opposite = parts === undefined ? nodeName(other % this.nodes) : (host === parts.suspect ? parts.recoverer : parts.suspect).name
     if (opposite === host.name) return
     network.setLink(host.name, opposite, conditions)
     simulation.schedule(lastsUs ?? 0, () => network.setLink(host.name, opposite))

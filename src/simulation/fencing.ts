@@ -54,8 +54,10 @@ export class Fencing {
     const host = hosts().find(({ name }) => name === node) as Host
     const sinceUs = this.#evidenceSinceUs(node)
     const lends = host.life.node.alive && host.daemon !== undefined && host.daemon.startedUs <= sinceUs
+    const { untilUs } = host.system.lastStop
+    const servesOn = host.hasLeft && host.system.running && untilUs <= sinceUs
     const lost = hosts().filter(({ name }) => name !== node && network.wasTroubled(name, node, sinceUs))
-    if (lends && lost.length <= 1) ledger.violate('no-evidence', `${by} fences ${node} as unreachable, which lends its memory and has lost ${lost.length === 0 ? 'no link' : `its link to ${lost[0]?.name} alone`}`)
+    if ((lends || servesOn) && lost.length <= 1) ledger.violate('no-evidence', `${by} fences ${node} as unreachable, which ${lends ? 'lends its memory' : 'has left in order'} and has lost ${lost.length === 0 ? 'no link' : `its link to ${lost[0]?.name} alone`}`)
   }
 
   /** Who was stopped meanwhile tells what it had seen before. */

@@ -11,7 +11,7 @@ import { type RegionLife } from './region-life.js'
 import { Server } from './server.js'
 import { timing } from './timing.js'
 
-export interface HostOptions extends Pick<DaemonOptions, 'simulation' | 'network' | 'nodes' | 'watched' | 'lifeOf' | 'events' | 'fencing' | 'fencingPlan'> {
+export interface HostOptions extends Pick<DaemonOptions, 'simulation' | 'network' | 'nodes' | 'membersFile' | 'watched' | 'lifeOf' | 'events' | 'fencing' | 'fencingPlan'> {
   readonly name: string
   readonly serverNames: readonly string[]
   readonly canary: Canary | undefined
@@ -30,6 +30,7 @@ export class Host {
   /** What starts the other processes again; it stops and dies with the machine. */
   system: Process
   readonly #options: HostOptions
+  #hasLeft = false
 
   constructor(options: HostOptions) {
     this.#options = options
@@ -47,6 +48,33 @@ export class Host {
   /** Does all of it run, so that it can be relied on to watch, and to serve? */
   get up(): boolean {
     return this.system.running && this.daemon?.active === true
+  }
+
+  /** Has its daemon been ended in order, for as long as the machine is no member? Its servers serve on. */
+  get hasLeft(): boolean {
+    return this.#hasLeft
+  }
+
+  /** Its daemon is told to end in order. @param onLeft it has; not called where the machine fails before it */
+  leave(onLeft: () => void): void {
+    const { daemon, life } = this
+    if (!this.up || daemon === undefined) return
+    void daemon.leave().then(() => {
+      this.#hasLeft = true
+      life.leftUs = this.#simulation.now()
+      onLeft()
+    })
+  }
+
+  /** It is a member again, and its daemon starts with what the last one left. */
+  comeBack(): void {
+    if (!this.#hasLeft) return
+    this.#hasLeft = false
+    this.life.leftUs = undefined
+    this.life.osBeats.resume(this.#simulation.now())
+    if (!this.system.alive) return
+    if (this.life.lost) this.#begin()
+    else this.#takeUp()
   }
 
   /** The operating system hangs: nothing of it runs, its memory can be read. @param us `Infinity` for good */
@@ -90,13 +118,17 @@ export class Host {
     // Whatever brings it back found it running already: it died twice.
     if (this.system.alive) return
     this.system = new Process(this.#simulation, `${this.name}/system`)
+    if (!this.#hasLeft) this.#begin()
+  }
+
+  #begin(): void {
     this.#renew()
     for (const name of this.#options.serverNames) this.#startServer(name)
   }
 
   /** A daemon that starts takes up the region of the last one, unless it has been fenced. */
   #takeUp(): void {
-    if (this.daemon?.process.alive) return
+    if (this.daemon?.process.alive || this.#hasLeft) return
     if (this.life.fenced) return this.#renew(writtenIn(this.life.open()))
     this.life.node.revive()
     this.#startDaemon()
@@ -112,10 +144,10 @@ export class Host {
   }
 
   #startDaemon(written: Written = nothingWritten): void {
-    const { simulation, network, nodes, watched, canary, lifeOf, events, fencing, fencingPlan } = this.#options
+    const { simulation, network, nodes, membersFile, watched, canary, lifeOf, events, fencing, fencingPlan } = this.#options
     const { life } = this
     const daemon = new Daemon({
-      simulation, network, life, nodes, watched, canary, lifeOf, events, fencing, fencingPlan, written,
+      simulation, network, life, nodes, membersFile, watched, canary, lifeOf, events, fencing, fencingPlan, written,
       onFenced: () => {
         if (this.daemon !== daemon || !daemon.process.alive) return
         events.tell(`${this.name} was fenced and recovered: its daemon starts anew`)

@@ -38,9 +38,9 @@ function kindsOf(text: string): FaultKind[] {
   })
 }
 
-function summaryLine({ scenario, ok, hash, virtualMs, faults, recoveries, commits, excused, violations }: Outcome): string {
+function summaryLine({ scenario, ok, hash, virtualMs, faults, recoveries, joined, left, commits, excused, violations }: Outcome): string {
   const { seed, nodes, sessions } = scenario
-  return JSON.stringify({ seed, ok, nodes, sessions, faults, recoveries, commits, excused, virtualMs, hash, violations })
+  return JSON.stringify({ seed, ok, nodes, sessions, faults, recoveries, joined, left, commits, excused, virtualMs, hash, violations })
 }
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -61,7 +61,7 @@ const toldInFull = 3
 async function run(options: SimOptions): Promise<number> {
   const startedMs = performance.now()
   const failed: number[] = []
-  const sums = { faults: 0, recoveries: 0, commits: 0, excused: 0, virtualMs: 0 }
+  const sums = { faults: 0, recoveries: 0, joined: 0, left: 0, commits: 0, excused: 0, virtualMs: 0 }
   const { nodes, sessions, faults: kinds, canary } = options
   const scenario = { ...(nodes && { nodes }), ...(sessions && { sessions }), ...(kinds && { kinds }), ...(canary && { canary }) }
   for await (const outcome of runSeeds({ first: options.seed, count: options.seeds, scenario, jobs: options.story ? 1 : options.jobs })) {
@@ -72,7 +72,7 @@ async function run(options: SimOptions): Promise<number> {
   const seconds = (performance.now() - startedMs) / 1000
   const summary = { ok: failed.length === 0, seeds: options.seeds, failed, ...sums, seconds: Number(seconds.toFixed(1)) }
   if (options.json) print(JSON.stringify(summary))
-  else print(`${options.seeds} seeds, ${failed.length} failed${failed.length > 0 ? ` (${failed.slice(0, 20).join(', ')})` : ''}: ${sums.faults} faults, ${sums.recoveries} recoveries, ${sums.commits} commits acknowledged in ${(sums.virtualMs / 1000).toFixed(0)} s of virtual time, ${seconds.toFixed(1)} s of real time`)
+  else print(`${options.seeds} seeds, ${failed.length} failed${failed.length > 0 ? ` (${failed.slice(0, 20).join(', ')})` : ''}: ${sums.faults} faults, ${sums.recoveries} recoveries, ${sums.joined} nodes joined, ${sums.left} left, ${sums.commits} commits acknowledged in ${(sums.virtualMs / 1000).toFixed(0)} s of virtual time, ${seconds.toFixed(1)} s of real time`)
   return summary.ok ? exitCodes.ok : exitCodes.broken
 }
 

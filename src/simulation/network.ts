@@ -25,17 +25,25 @@ const isWell = (conditions: Partial<Conditions> = {}): boolean => Object.keys(co
 /** Links between two machines, whichever way. */
 const linkKey = (a: string, b: string): string => [a, b].sort().join('–')
 
+/** A machine's memory, as it is lent to another's daemon. */
+interface Loan {
+  readonly to: string
+  readonly life: RegionLife
+  readonly memory: MockMemory
+  isOver: boolean
+}
+
 export class Network {
   readonly simulation: Simulation
-  readonly #hostOf: (name: string) => Host
+  readonly #hostOf: (name: string) => Host | undefined
   readonly #conditions = new Map<string, Partial<Conditions>>()
   /** When each link was last well again after it had not been, in microseconds; infinite while it is not. */
   readonly #troubledUntilUs = new Map<string, number>()
   /** Machines that their clients cannot reach: the switch keeps them away. */
   readonly #closedPorts = new Set<string>()
-  readonly #memories = new Set<{ readonly key: string; readonly memory: MockMemory }>()
+  readonly #loans = new Set<Loan>()
 
-  constructor(simulation: Simulation, hostOf: (name: string) => Host) {
+  constructor(simulation: Simulation, hostOf: (name: string) => Host | undefined) {
     this.simulation = simulation
     this.#hostOf = hostOf
   }
@@ -45,7 +53,7 @@ export class Network {
     const key = linkKey(a, b)
     if (isWell(this.#conditions.get(key)) !== isWell(conditions)) this.#troubledUntilUs.set(key, isWell(conditions) ? this.simulation.now() : Infinity)
     this.#conditions.set(key, conditions)
-    for (const each of this.#memories) if (each.key === key) each.memory.setConditions({ ...calm, ...conditions })
+    for (const loan of this.#loans) if (linkKey(loan.to, loan.life.host) === key && !loan.isOver) loan.memory.setConditions({ ...calm, ...conditions })
   }
 
   mendAll(): void {
@@ -82,13 +90,13 @@ export class Network {
   /** The peer, where its daemon would answer a connection from `from` now. */
   answering(from: string, to: string): Host | undefined {
     const host = this.#hostOf(to)
-    return !this.isCut(from, to) && host.daemon?.process.running === true && host.life.node.alive ? host : undefined
+    return !this.isCut(from, to) && host?.daemon?.process.running === true && host.daemon.lendsTo(from) && host.life.node.alive ? host : undefined
   }
 
   /** What `from` hears of the machine otherwise. */
   control(from: string, life: RegionLife, knownForUs: number | undefined): ControlConnection {
     if (knownForUs === undefined) return 'answers'
-    const host = this.#hostOf(life.host)
+    const host = this.#hostOf(life.host) as Host
     const isHeard = !this.isCut(from, life.host) && host.system.running
     if (isHeard && host.daemon?.process.running === true) return 'answers'
     if (isHeard && host.daemon?.process.alive !== true) return 'reset'
@@ -108,7 +116,7 @@ export class Network {
       })
       const answer = (settle: () => void): void => void this.simulation.schedule(timing.controlMessageUs, () => (this.isCut(from, to) ? quiet : deliver(settle)))
       this.simulation.schedule(timing.controlMessageUs, () => {
-        const daemon = this.#hostOf(to).daemon
+        const daemon = this.#hostOf(to)?.daemon
         if (daemon === undefined || this.isCut(from, to)) return quiet
         return daemon.process.whenRunning(() => void daemon.observe(body, from).then((sees) => answer(() => resolve(sees)), () => answer(() => reject(new BackdoorsError('INVALID_ARGUMENT', `${to} does not take what it was asked`, { peer: to })))))
       })
@@ -120,17 +128,25 @@ export class Network {
     return nodes.filter((name) => name !== from && this.answering(from, name) !== undefined)
   }
 
-  connect(from: string, life: RegionLife, process: Process): { memory: RemoteMemory; close: () => Promise<void> } {
-    const key = linkKey(from, life.host)
-    const mock = new MockMemory(this.simulation, life.node, { from, conditions: { ...calm, ...this.#conditions.get(key) } })
-    const entry = { key, memory: mock }
-    this.#memories.add(entry)
+  connect(from: string, life: RegionLife, process: Process): { memory: RemoteMemory; close: () => Promise<void>; isLent: () => boolean } {
+    const mock = new MockMemory(this.simulation, life.node, { from, conditions: { ...calm, ...this.#conditions.get(linkKey(from, life.host)) } })
+    const loan = { to: from, life, memory: mock, isOver: false }
+    this.#loans.add(loan)
     const close = (): Promise<void> => {
-      this.#memories.delete(entry)
+      this.#loans.delete(loan)
       return mock.close()
     }
     process.onEnd(() => void close())
-    return { memory: new ProcessMemory(mock, process, (us, run) => void this.simulation.schedule(us, run)), close }
+    return { memory: new ProcessMemory(mock, process, (us, run) => void this.simulation.schedule(us, run)), close, isLent: () => !loan.isOver }
+  }
+
+  /** Who may not enroll with a daemon any more is cut off from its memory, as its queue pairs end. */
+  endLoans(life: RegionLife, isOver: (to: string) => boolean): void {
+    for (const loan of this.#loans) {
+      if (loan.life !== life || loan.isOver || !isOver(loan.to)) continue
+      loan.isOver = true
+      loan.memory.setConditions({ ...calm, cut: true })
+    }
   }
 }
 
@@ -138,14 +154,25 @@ export class Network {
 export class SimulatedFabric implements PeerFabric {
   readonly observers: Observers
 
+  /** Who may enroll with this daemon, and whom it enrolls with. */
+  #members: ReadonlySet<string> = new Set()
+
   constructor(
     readonly network: Network,
-    readonly from: string,
+    readonly life: RegionLife,
     readonly process: Process,
-    nodes: readonly string[],
   ) {
+    const from = life.host
     const to = (peer: string): ObserverChannel => ({ request: (_, body, timeoutMs) => network.request(from, peer, process, { body, timeoutMs }) })
-    this.observers = new Observers(() => new Map(network.connectedTo(from, nodes).map((peer) => [peer, to(peer)])), opinionTimeoutMs(timing.unreachableAfterUs / ms))
+    this.observers = new Observers(() => new Map(network.connectedTo(from, [...this.#members]).map((peer) => [peer, to(peer)])), opinionTimeoutMs(timing.unreachableAfterUs / ms))
+  }
+
+  get from(): string {
+    return this.life.host
+  }
+
+  lendsTo(name: string): boolean {
+    return this.#members.has(name)
   }
 
   keep(peer: PeerConfig, handlers: PeerHandlers): { close(): Promise<void> } {
@@ -168,18 +195,23 @@ export class SimulatedFabric implements PeerFabric {
     return { close: async () => stop() }
   }
 
-  setMembers(): void {}
+  setMembers(members: readonly PeerConfig[]): void {
+    this.#members = new Set(members.map(({ name }) => name))
+    this.network.endLoans(this.life, (to) => !this.#members.has(to))
+  }
 
   async reloadKeys(): Promise<void> {}
 
   async close(): Promise<void> {}
 }
 
-class SimulatedLink implements PeerLink {
+export class SimulatedLink implements PeerLink {
   readonly header: RegionHeader
   readonly sampling: RemoteMemory
   readonly recovery: RemoteMemory
   readonly renew: () => void
+  /** Has its peer not cut it off? */
+  readonly isLent: () => boolean
   readonly #close: () => Promise<unknown>
   readonly #control: PeerLink['control']
 
@@ -189,6 +221,7 @@ class SimulatedLink implements PeerLink {
     this.header = life.header
     this.sampling = sampling.memory
     this.recovery = recovery.memory
+    this.isLent = sampling.isLent
     this.renew = renew
     this.#control = (knownForUs) => network.control(from, life, knownForUs)
     this.#close = () => Promise.all([sampling.close(), recovery.close()])

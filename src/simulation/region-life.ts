@@ -28,6 +28,8 @@ export class RegionLife {
   /** As the oracle reads them: no safeguard that is switched off hides a fence from it. */
   readonly words: ControlWords
   readonly osBeats: Beats
+  /** When its daemon was ended in order, in microseconds; undefined while it is not. */
+  leftUs: number | undefined
   /** Who owned each generation of each box. */
   readonly #owners = new Map<string, BoxOfServer>()
   readonly #machine: Machine

@@ -20,6 +20,9 @@ export interface Outcome {
   /** Faults that struck, recoveries that ended, commits that were acknowledged. */
   readonly faults: number
   readonly recoveries: number
+  /** Nodes that joined, and that left in order. */
+  readonly joined: number
+  readonly left: number
   readonly commits: number
   readonly excused: number
   readonly story: readonly (readonly [atUs: number, what: string])[]
@@ -51,6 +54,7 @@ async function runToTheEnd(cluster: Cluster, scenario: Scenario): Promise<number
   while (!isBroken() && simulation.now() < timing.healedUs) await advance()
   cluster.faults.end()
   cluster.network.mendAll()
+  cluster.members.mend()
   cluster.tell('no more faults')
   let last: Settlement = { debts: [], excused: 0 }
   let calmSinceUs: number | undefined
@@ -64,12 +68,12 @@ async function runToTheEnd(cluster: Cluster, scenario: Scenario): Promise<number
   return last.excused
 }
 
-function outcomeOf(scenario: Scenario, { simulation, ledger, faults, recoveries, story, hosts, clients }: Cluster, excused: number): Outcome {
+function outcomeOf(scenario: Scenario, { simulation, ledger, faults, recoveries, joined, left, story, hosts, clients }: Cluster, excused: number): Outcome {
   const commits = [...ledger.sessions.values()].reduce((sum, { acknowledged }) => sum + acknowledged, 0)
   for (const client of clients) client.stop()
   for (const host of hosts) host.die(Infinity)
   return {
     scenario, ok: ledger.violations.length === 0, violations: ledger.violations, hash: simulation.trace.hash,
-    virtualMs: simulation.now() / ms, faults: faults.struck, recoveries, commits, excused, story,
+    virtualMs: simulation.now() / ms, faults: faults.struck, recoveries, joined: joined.length, left, commits, excused, story,
   }
 }

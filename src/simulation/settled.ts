@@ -44,9 +44,12 @@ export class SettledMoments {
 }
 
 /** Does everything run and reach everything, with no recovery under way or to be tried again? */
-function isWell({ hosts, network }: Cluster): boolean {
+function isWell(cluster: Cluster): boolean {
+  const { network, members } = cluster
   const areServing = ({ servers }: Host): boolean => [...servers.values()].every(({ process }) => process.running)
-  return network.isWell && hosts.every((host) => host.up && host.daemon?.isBusy === false && areServing(host))
+  // Of those that have left nothing is asked; one that is listed and has not started yet is missing.
+  const hosts = cluster.hosts.filter(({ name }) => members.has(name))
+  return network.isWell && hosts.length === members.names.length && hosts.every((host) => knowsAll(host, members.names) && host.up && host.daemon?.isBusy === false && areServing(host))
 }
 
 export function settlement(cluster: Cluster, watched: number): Settlement {
@@ -76,6 +79,9 @@ function isExcused(cluster: Cluster, { home, box, damaged }: SessionTruth): bool
  */
 function isOutOfReach(cluster: Cluster, home: RegionLife, box: number): boolean {
   if (home.lost || isStranded(cluster, home, box)) return true
+  // Its servers serve on, unwatched: what they fail in is nobody's to put right, and nothing else is forgiven.
+  const left = cluster.hosts.find(({ life, hasLeft }) => hasLeft && life === home)
+  if (left) return !canServe(left, box)
   const takesLinks = cluster.hosts.some((host) => host.up && host.life === home)
   const isLinked = (host: Host): boolean => host.up && host.daemon?.links.some(({ incarnation }) => incarnation === home.header.incarnation) === true
   const reaches = (host: Host): boolean => home.node.alive && (isLinked(host) || (takesLinks && host.system.running))
@@ -96,15 +102,31 @@ function canServe({ life, servers }: Host, box: number): boolean {
   return owner ? owner.process.running && !life.isFenced(box, owner.generation) : life.words.fence(box) === 0
 }
 
-/** Each node that is up has as many watchers that are up as were asked for, or as there are. */
-function planDebts({ hosts }: Cluster, watched: number): Debt[] {
+/**
+ * Each node that is up knows all members and no others, watches none but them, and has as many watchers that are up as were asked for, or as
+ * there are; and one that has joined watches as many.
+ */
+function planDebts({ hosts, members, joined }: Cluster, watched: number): Debt[] {
   const up = hosts.filter((host) => host.up)
+  const due = Math.min(watched, up.length - 1)
+  const debt = (what: string): Debt[] => [{ invariant: 'plan', what }]
   return up.flatMap((host) => {
-    const watchers = up.filter((other) => other !== host && watches(other, host))
-    const due = Math.min(watched, up.length - 1)
-    return watchers.length >= due ? [] : [{ invariant: 'plan' as const, what: `${host.name} is up and watched by ${watchers.map(({ name }) => name).join(', ') || 'nobody'}, and ${due} were due` }]
+    const others = up.filter((other) => other !== host)
+    const watchers = others.filter((other) => watches(other, host))
+    const watching = others.filter((other) => watches(host, other))
+    const strangers = host.daemon?.watchers.filter(({ peer }) => !members.has(peer.name)).map(({ peer }) => peer.name) ?? []
+    return [
+      ...(knowsAll(host, members.names) ? [] : debt(`${host.name} is up and knows of ${listOf(knownTo(host))}, and the members are ${listOf(members.names)}`)),
+      ...(strangers.length === 0 ? [] : debt(`${host.name} still watches ${listOf(strangers)}, and the members are ${listOf(members.names)}`)),
+      ...(watchers.length >= due ? [] : debt(`${host.name} is up and watched by ${listOf(watchers.map(({ name }) => name))}, and ${due} were due`)),
+      ...(watching.length >= due || !joined.includes(host) ? [] : debt(`${host.name} is up and watches ${listOf(watching.map(({ name }) => name))}, and ${due} were due`)),
+    ]
   })
 }
+
+const knownTo = ({ daemon }: Host): string[] => daemon?.members.map(({ name }) => name) ?? []
+const knowsAll = (host: Host, names: readonly string[]): boolean => listOf([host.name, ...knownTo(host)].sort()) === listOf([...names].sort())
+const listOf = (names: readonly string[]): string => names.join(', ') || 'nobody'
 
 const watches = (host: Host, other: Host): boolean =>
   host.daemon?.links.some(({ watcher, incarnation }) => incarnation === other.life.header.incarnation && watcher.verdict.kind === 'alive') === true

@@ -47,5 +47,6 @@ function* candidates(scenario: Scenario): Generator<Scenario> {
 }
 
 function plainerThan(fault: Fault): Fault[] {
-  return fault.midCommit === null ? [] : [{ ...fault, midCommit: null }]
+  const atOnce = fault.withinUs ? [{ ...fault, withinUs: 0 }] : []
+  return fault.midCommit === null ? atOnce : [{ ...fault, midCommit: null }]
 }
