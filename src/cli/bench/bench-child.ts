@@ -2,7 +2,8 @@
  * The processes that a benchmark needs beside its own: one script, in the parts of
  *
  *     host FILE BEAT_US     a watched host: beats the counter at the start of FILE by a native thread
- *     server FILE BEAT_US   the same, and an HTTP server, which beats the counter at 64 for each request; it says its port
+ *     server FILE BEAT_US   the same, and an HTTP server, which beats the counter at 64 for each request; it says its port, and at /usage how many
+ *                           requests it has had, and its processor time
  *     http KIND REGION APP  an HTTP server, `plain` or `continuable`, which keeps its connections in REGION; what it runs is nothing but a
  *                           handler (`bare`) or an application of Express (`express`); it says its port
  *     spin                  a busy processor
@@ -39,17 +40,20 @@ const items = { items: Array.from({ length: 20 }, (_, i) => ({ sku: `sku-${i}`, 
 
 function serve(words: Uint32Array): void {
   const body = Buffer.from(JSON.stringify(items))
-  const server = createServer((_, response) => {
+  const server = createServer((request, response) => {
     words[16] = ((words[16] as number) + 1) >>> 0
-    response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
+    const answer = request.url === '/usage' ? Buffer.from(JSON.stringify({ requests: words[16], cpuUs: cpuUs(), atMs: performance.now() })) : body
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length }).end(answer)
   })
   server.listen(0, '127.0.0.1', () => ready(String((server.address() as AddressInfo).port)))
 }
 
-function usage(): Buffer {
+function cpuUs(): number {
   const { user, system } = process.cpuUsage()
-  return Buffer.from(String(user + system))
+  return user + system
 }
+
+const usage = (): Buffer => Buffer.from(String(cpuUs()))
 
 function bare(): RequestListener {
   const body = Buffer.from(JSON.stringify(items))

@@ -1,10 +1,9 @@
 /** Whether an HTTP server is slower because its connections are continuable: pairs of runs, one of such a server and one of the same without, in a random order. */
-import { once } from 'node:events'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Random } from '../../fabric/mock/random.js'
 import { createRegion } from '../../region/region.js'
 import { BenchChild } from './children.js'
+import { HttpConnection } from './http-client.js'
 import type { BenchReport } from './report.js'
 import { figure } from './report.js'
 import { bootstrapInterval, distributionOf, sorted, type Distribution, type Interval } from './statistics.js'
@@ -82,37 +81,21 @@ function figuresOf(runs: readonly Run[]): ContinuableBenchResult['plain'] {
 }
 
 async function load(port: number, requests: number, connections: number): Promise<Run> {
-  const before = Number((await ask(port, usage, 1)).body)
+  const before = Number(await ask(port, usage, 1))
   const startMs = performance.now()
   await Promise.all(Array.from({ length: connections }, () => ask(port, request, Math.ceil(requests / connections))))
   const elapsedMs = performance.now() - startMs
   const count = Math.ceil(requests / connections) * connections
-  return { requestsPerSecond: (count / elapsedMs) * 1000, cpuUs: (Number((await ask(port, usage, 1)).body) - before) / count }
+  return { requestsPerSecond: (count / elapsedMs) * 1000, cpuUs: (Number(await ask(port, usage, 1)) - before) / count }
 }
 
-/** Asks so many times over one connection, each time after the answer. All answers have one length. */
-async function ask(port: number, bytes: Buffer, times: number): Promise<{ body: string }> {
-  const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-  let left = times
-  let got = 0
-  let length = 0
+/** Asks so many times over one connection, each time after the answer. @returns the last body */
+async function ask(port: number, bytes: Buffer, times: number): Promise<string> {
+  const connection = await HttpConnection.open(port)
   let body = ''
-  socket.on('data', (part: Buffer) => {
-    got += part.length
-    if (length === 0) {
-      const text = part.toString('latin1')
-      const end = text.indexOf('\r\n\r\n') + 4
-      length = end + Number(/content-length: (\d+)/i.exec(text)?.[1])
-      body = text.slice(end)
-    }
-    if (got < length) return
-    got -= length
-    if (--left > 0) socket.write(bytes)
-    else socket.end()
-  })
-  socket.write(bytes)
-  await once(socket, 'close')
-  return { body }
+  for (let i = 0; i < times; i++) body = await connection.request(bytes)
+  connection.close()
+  return body
 }
 
 export function continuableReport(result: ContinuableBenchResult): BenchReport {

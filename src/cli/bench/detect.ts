@@ -18,11 +18,11 @@ export interface DetectRow extends DetectSetting {
   readonly verdictUs: Distribution
   /** The same until the event loop heard of it. */
   readonly heardUs: Distribution
-  /** What was taken for dead before it was killed; such trials are not among the others. */
+  /** What was taken for dead before it was killed; such trials are not among the others, and made once more. */
   readonly tooEarly: number
   /** How long the calls of `kill` took: the process died at some moment of that time. */
   readonly killUs: Distribution
-  /** Whose call of `kill` took longer than half a deadline: nobody knows when the process died. They are not among the others either. */
+  /** Whose call of `kill` took longer than half a deadline: nobody knows when the process died. They are not among the others either, and made once more. */
   readonly unclear: number
   /** Of the sampling meanwhile; a histogram's bound, a quarter too high at most. */
   readonly roundTripP99Us: number
@@ -50,6 +50,9 @@ const settleMs = 20
 /** Lateness up to this is nobody's: the sampler does not make up for it either (`kJitterNs` in addon/common/sampler.cc). */
 const jitterUs = 100
 
+/** For each trial wanted, so many processes are killed at most: where hardly any tells anything, it ends all the same. */
+const attemptsPerTrial = 4
+
 interface Trial {
   readonly verdictUs: number
   readonly heardUs: number
@@ -57,7 +60,25 @@ interface Trial {
   readonly delayUs: number
 }
 
-/** One setting, in so many trials. Each has a process of its own, which beats the same counter. */
+/** How many trials told nothing, and why. */
+export type Missed = Pick<DetectRow, 'tooEarly' | 'unclear'>
+
+/**
+ * Tries until so many trials tell something, four times as often at most.
+ * @returns those that do, and how many of the others there were
+ */
+export async function clearTrials<T extends object>(wanted: number, attempt: () => Promise<T | keyof Missed>): Promise<{ done: T[]; missed: Missed }> {
+  const done: T[] = []
+  const missed = { tooEarly: 0, unclear: 0 }
+  for (let attempts = 0; done.length < wanted && attempts < wanted * attemptsPerTrial; attempts++) {
+    const trial = await attempt()
+    if (typeof trial === 'string') missed[trial]++
+    else done.push(trial)
+  }
+  return { done, missed }
+}
+
+/** One setting, in so many trials that tell something. Each has a process of its own, which beats the same counter. */
 export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, trials: number): Promise<DetectResult> {
   return withFolder(async (folder) => {
     const file = new WatchedFile(join(folder, 'host'))
@@ -65,18 +86,15 @@ export async function benchDetect({ deadlineUs, intervalUs }: DetectSetting, tri
     const addon = memoryAddon()
     let watch: Watch | undefined
     try {
-      const done: Trial[] = []
-      const missed = { tooEarly: 0, unclear: 0 }
       watch = file.memory.watch({ cells: [{ counterOffset: 0, deadlineUs }], intervalUs, unreachableAfterUs: 60e6 }, (event) => {
         const heardUs = addon.monotonicUs()
         for (const listener of listeners) listener(event, heardUs)
       })
-      for (let i = 0; i < trials; i++) {
-        const last = await startHost(file, deadlineUs)
-        const trial = await kill(last, watch, listeners, { deadlineUs, intervalUs }).finally(() => last.end())
-        if (typeof trial === 'string') missed[trial]++
-        else done.push(trial)
-      }
+      const running = watch
+      const { done, missed } = await clearTrials(trials, async () => {
+        const host = await startHost(file, deadlineUs)
+        return await kill(host, running, listeners, { deadlineUs, intervalUs }).finally(() => host.end())
+      })
       const row = rowOf({ deadlineUs, intervalUs }, done, missed, watch.state.histograms?.roundTrips)
       return { row, verdictsUs: sorted(Float64Array.from(done, ({ verdictUs }) => verdictUs)) }
     } finally {
@@ -91,7 +109,7 @@ async function startHost(file: WatchedFile, deadlineUs: number): Promise<BenchCh
 }
 
 /** @returns why it tells nothing, where it does not: the host was taken for dead while it lived, or its death took too long */
-async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: WatchEvent, heardUs: number) => void>, { deadlineUs, intervalUs }: DetectSetting): Promise<Trial | 'tooEarly' | 'unclear'> {
+async function kill(host: BenchChild, watch: Watch, listeners: Set<(event: WatchEvent, heardUs: number) => void>, { deadlineUs, intervalUs }: DetectSetting): Promise<Trial | keyof Missed> {
   const before = watch.state.cells[0]?.counter
   await until('a beat', () => watch.state.cells[0]?.counter !== before && watch.state.cells[0]?.stalled === false)
   await sleepMs(settleMs)
@@ -130,7 +148,7 @@ function spin(us: number): void {
   while (addon.monotonicUs() < untilUs);
 }
 
-function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], missed: Pick<DetectRow, 'tooEarly' | 'unclear'>, roundTrips: Histogram | undefined): DetectRow {
+function rowOf({ deadlineUs, intervalUs }: DetectSetting, trials: readonly Trial[], missed: Missed, roundTrips: Histogram | undefined): DetectRow {
   const of = (pick: (trial: Trial) => number): Distribution => distributionOf(sorted(Float64Array.from(trials, pick)))
   const roundTripP99Us = roundTrips?.quantileUs(0.99) ?? NaN
   const delayP99Us = of(({ delayUs }) => delayUs).p99

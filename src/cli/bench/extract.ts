@@ -1,4 +1,5 @@
 /** How fast sessions come out of a dead node's memory, and into this node's own. */
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { ShmMemory } from '../../fabric/shm/shm-memory.js'
 import { adoptInto } from '../../recovery/adopter.js'
@@ -26,16 +27,23 @@ export interface ExtractResult {
   readonly sessionBytes: number
   readonly adopted: number
   readonly adoptedBytes: number
+  /** That take part in an extraction here. */
+  readonly threads: number
   /** Payloads read and checked, in 10^6 bytes a second. */
   readonly extractMBps: Distribution
-  /** The same into memory that was never used: a daemon's first extraction. */
+  /** The same by one thread. */
+  readonly oneThreadMBps: Distribution
+  /** The same into memory that was never used: a daemon's first extraction, but for its code. */
   readonly firstExtractMBps: Distribution
-  /** As many bytes of the same memory copied as they lie there, into memory that is in use already. */
+  /** The very first, once: its code runs for the first time, too. */
+  readonly coldExtractMBps: number
+  /** As many bytes of the same memory copied by one thread as they lie there, into memory that is in use already. */
   readonly memcpyMBps: Distribution
   /** The same into memory that was never used: the kernel gives and clears each page. */
   readonly newMemcpyMBps: Distribution
   /** Of extraction by the first memcpy, of each run; both read the same sessions, and write to memory in use. */
   readonly ofMemcpy: Distribution
+  readonly oneThreadOfMemcpy: Distribution
   /** For all of them. */
   readonly adoptMs: Distribution
   /** For a picture: what each run took, in MB/s. */
@@ -47,12 +55,15 @@ const geometryFor = (sessions: number, bytes: number): Parameters<typeof createR
   boxCount: 2, sensorsPerBox: 4, sessionsPerBox: sessions, heapBytes: Math.ceil(2.2 * sessions * (bytes + record.headerBytes + 128) + 65_536),
 })
 
+/** Runs after which the compilers are done: they are not counted. */
+const warmUpRuns = 5
+
 const ttl = { ttlMs: 3_600_000, schemaVersion: 1 }
 
 export async function benchExtract(options: ExtractOptions, progress: (text: string) => void): Promise<ExtractResult> {
   const { sessions = 10_000, sessionBytes = 4096, adopted = 100_000, adoptedBytes = 256, runs = 10 } = options
   return withFolder(async (folder) => {
-    const { extract, first, copy, newCopy } = await timeExtraction(folder, { sessions, sessionBytes, runs }, progress)
+    const rates = await timeExtraction(folder, { sessions, sessionBytes, runs }, progress)
     const adoptMs = new Float64Array(runs)
     const wanted = sessionsToAdopt(adopted, adoptedBytes)
     for (let run = 0; run < runs; run++) {
@@ -60,44 +71,61 @@ export async function benchExtract(options: ExtractOptions, progress: (text: str
       adoptMs[run] = await timeAdoption(join(folder, `adopter-${run}`), wanted, adoptedBytes)
     }
     const of = (samples: Float64Array): Distribution => distributionOf(sorted(samples))
+    const { copy, extract, oneThread } = rates
+    const ofMemcpy = (samples: Float64Array): Distribution => of(samples.map((rate, run) => rate / (copy[run] as number)))
     return {
-      sessions, sessionBytes, adopted, adoptedBytes, extractMBps: of(extract), firstExtractMBps: of(first), memcpyMBps: of(copy), newMemcpyMBps: of(newCopy),
-      ofMemcpy: of(extract.map((rate, run) => rate / (copy[run] as number))), adoptMs: of(adoptMs),
+      sessions, sessionBytes, adopted, adoptedBytes, threads: rates.threads, extractMBps: of(extract), oneThreadMBps: of(oneThread), firstExtractMBps: of(rates.first),
+      coldExtractMBps: rates.cold, memcpyMBps: of(copy), newMemcpyMBps: of(rates.newCopy), ofMemcpy: ofMemcpy(extract), oneThreadOfMemcpy: ofMemcpy(oneThread), adoptMs: of(adoptMs),
       curves: { extraction: sorted(extract), memcpy: sorted(copy) },
     }
   })
 }
 
-async function timeExtraction(folder: string, { sessions, sessionBytes, runs }: { sessions: number; sessionBytes: number; runs: number }, progress: (text: string) => void): Promise<Record<'extract' | 'first' | 'copy' | 'newCopy', Float64Array>> {
+interface Rates extends Record<'extract' | 'oneThread' | 'copy' | 'first' | 'newCopy', Float64Array> {
+  readonly cold: number
+  readonly threads: number
+}
+
+type Counts = Readonly<Record<'sessions' | 'sessionBytes' | 'runs', number>>
+
+async function timeExtraction(folder: string, { sessions, sessionBytes, runs }: Counts, progress: (text: string) => void): Promise<Rates> {
   const path = join(folder, 'dead')
   const region = createRegion(path, 'dead', 'bench', geometryFor(sessions, sessionBytes))
-  const memory = new ShmMemory({ peer: 'dead', path })
+  const threads = Math.min(2, availableParallelism())
+  const memory = new ShmMemory({ peer: 'dead', path, isHelped: threads > 1 })
+  const alone = new ShmMemory({ peer: 'dead', path, isHelped: false })
   try {
     const owner = BoxOwner.take(region, { name: 'bench' })
     fill(owner, sessions, sessionBytes)
     const header = await readHeader(memory)
-    const [extract, first, copy, newCopy] = [new Float64Array(runs), new Float64Array(runs), new Float64Array(runs), new Float64Array(runs)]
+    const rateOf = (ms: number): number => (sessions * sessionBytes) / ms / 1000
+    const rateFrom = async (from: ShmMemory, arena: ReadArena): Promise<number> => {
+      arena.reset()
+      return rateOf(await timeOne(from, header, owner.box, arena, { sessions, sessionBytes }))
+    }
+    const cold = await rateFrom(memory, new ReadArena())
     const lying = region.bytes.subarray(boxOffset(header.plan, owner.box) + header.plan.heapInBox).subarray(0, sessions * sessionBytes)
+    const [extract, oneThread, copy, first, newCopy] = Array.from({ length: 5 }, () => new Float64Array(runs)) as [Float64Array, Float64Array, Float64Array, Float64Array, Float64Array]
     const target = new Uint8Array(lying.length).fill(1)
     const arena = new ReadArena()
-    // The first run of each is not counted.
-    for (let run = -1; run < runs; run++) {
-      progress(`extraction ${run + 1} of ${runs}`)
-      const firstMs = await timeOne(memory, header, owner.box, new ReadArena(), { sessions, sessionBytes })
-      arena.reset()
-      const extractMs = await timeOne(memory, header, owner.box, arena, { sessions, sessionBytes })
-      const copyMs = timeMs(() => target.set(lying))
-      const newCopyMs = timeMs(() => new Uint8Array(lying))
-      if (run < 0) continue
-      first[run] = (sessions * sessionBytes) / firstMs / 1000
-      extract[run] = (sessions * sessionBytes) / extractMs / 1000
-      copy[run] = target.length / copyMs / 1000
-      newCopy[run] = target.length / newCopyMs / 1000
+    for (let run = -warmUpRuns; run < runs; run++) {
+      if (run >= 0) progress(`extraction ${run + 1} of ${runs}`)
+      // A place before the first is no element of the array.
+      extract[run] = await rateFrom(memory, arena)
+      copy[run] = rateOf(timeMs(() => target.set(lying)))
+      oneThread[run] = await rateFrom(alone, arena)
+    }
+    // By themselves: what is thrown away each time is given back to the kernel while something else is timed.
+    for (let run = 0; run < runs; run++) {
+      progress(`extraction into new memory ${run + 1} of ${runs}`)
+      first[run] = await rateFrom(memory, new ReadArena())
+      newCopy[run] = rateOf(timeMs(() => new Uint8Array(lying)))
     }
     owner.close()
-    return { extract, first, copy, newCopy }
+    return { extract, oneThread, copy, first, newCopy, cold, threads }
   } finally {
     await memory.close()
+    await alone.close()
     region.memory.close()
   }
 }

@@ -45,7 +45,7 @@ const withTimes = (made: Command): Command =>
 
 function registerDetect(bench: Command, output: Output): void {
   withTimes(command(bench, 'detect', 'how long until a dead process is known to be dead', seeDocs('backdoors bench detect --trials 50', 'A process that beats is killed, and the time from the return of kill until the verdict is taken, by one clock.\nWithout --deadline-us, several settings are measured.')))
-    .option('--trials <count>', 'processes killed, for each setting', parseCount, 200)
+    .option('--trials <count>', 'that tell something, for each setting; four times as many processes are killed at most', parseCount, 200)
     .option('--plot <file>', 'draw the distributions as an SVG picture (needs the package vega)')
     .action(async ({ trials, deadlineUs, intervalUs, plot, ...options }: Times & ReportOptions & { trials: number; plot?: string }) => {
       const { benchDetect, defaultDetectSettings } = await import('./detect.js')
@@ -96,13 +96,13 @@ function registerScale(bench: Command, output: Output): void {
 }
 
 function registerIntrusion(bench: Command, output: Output): void {
-  command(bench, 'intrusion', 'whether an HTTP server is slower because it is watched', seeDocs('backdoors bench intrusion --pairs 30', 'Pairs of runs, one with the server watched at 1 kHz and one without, in a random order; the interval is of the mean change.'))
-    .option('--pairs <count>', 'of runs', parseCount, 20)
-    .option('--seconds <seconds>', 'of each run', parseNumber, 3)
-    .action(async ({ pairs, seconds, ...options }: ReportOptions & { pairs: number; seconds: number }) => {
+  command(bench, 'intrusion', 'whether an HTTP server is slower because it is watched', seeDocs('backdoors bench intrusion --groups 50', 'Slices of one load, of which half have the server watched at 1 kHz, in groups of four; the intervals are of the mean change.\nOn a machine of few processors, believe the requests per second of the server\'s own processor time.'))
+    .option('--groups <count>', 'of four slices', parseCount, 100)
+    .option('--seconds <seconds>', 'of each slice', parseNumber, 0.25)
+    .action(async ({ groups, seconds, ...options }: ReportOptions & { groups: number; seconds: number }) => {
       const { benchIntrusion } = await import('./intrusion.js')
       const { intrusionReport } = await import('./watch-reports.js')
-      await print(output, intrusionReport(await benchIntrusion({ pairs, secondsEach: seconds }, (text) => output.note(text))), options)
+      await print(output, intrusionReport(await benchIntrusion({ groups, secondsEach: seconds }, (text) => output.note(text))), options)
     })
 }
 

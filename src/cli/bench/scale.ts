@@ -118,7 +118,7 @@ const planAt = (intervalUs: number): Parameters<Watch['update']>[0] => ({
 })
 
 /** Processor time that the thread of this name has used, in microseconds: the first field of its schedstat. */
-function threadCpuUs(name: string): number {
+export function threadCpuUs(name: string): number {
   for (const task of readdirSync('/proc/self/task')) {
     const folder = `/proc/self/task/${task}`
     if (readFileSync(`${folder}/comm`, 'utf8').trim() === name) return Number(readFileSync(`${folder}/schedstat`, 'utf8').split(' ')[0]) / 1000
