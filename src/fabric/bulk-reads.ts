@@ -43,12 +43,17 @@ export async function readSummed(memory: ReadableMemory, parts: SummedParts, tar
 export const wholeWords = ({ triples, count }: SummedParts): MemoryRange[] =>
   Array.from({ length: count }, (_, i) => ({ offset: triples[3 * i] as number, length: paddedLength(triples[3 * i + 1] as number) }))
 
-/** The CRCs of parts that stand in `target`. */
-export function sumUp({ triples, count, skip, seed }: SummedParts, target: Uint8Array, crcs: Int32Array): void {
-  const spans = new Float64Array(2 * count)
-  for (let i = 0; i < count; i++) {
-    spans[2 * i] = (triples[3 * i + 2] as number) + skip
-    spans[2 * i + 1] = (triples[3 * i + 1] as number) - skip
+/** The CRCs of parts that stand in `target`: of all, or of those whose numbers are in `which`. */
+export function sumUp({ triples, count, skip, seed }: SummedParts, target: Uint8Array, crcs: Int32Array, which?: ArrayLike<number>): void {
+  const all = which?.length ?? count
+  const partAt = (i: number): number => (which === undefined ? i : (which[i] as number))
+  const spans = new Float64Array(2 * all)
+  for (let i = 0; i < all; i++) {
+    const part = 3 * partAt(i)
+    spans[2 * i] = (triples[part + 2] as number) + skip
+    spans[2 * i + 1] = (triples[part + 1] as number) - skip
   }
-  crc32cMany(target, spans, count, seed, crcs)
+  const sums = which === undefined ? crcs : new Int32Array(all)
+  crc32cMany(target, spans, all, seed, sums)
+  if (which !== undefined) for (let i = 0; i < all; i++) crcs[partAt(i)] = sums[i] as number
 }

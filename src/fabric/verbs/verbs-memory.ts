@@ -1,12 +1,14 @@
 /** A peer's memory through a queue pair. */
 import { BackdoorsError } from '../../errors.js'
-import { type WorkBatch, workOpcodes } from '../../native/verbs.js'
+import { type WorkBatch, workOpcodes, workRowFields } from '../../native/verbs.js'
 import type { MemoryWindow } from '../lending.js'
+import { sumUp } from '../bulk-reads.js'
 import { checkPlan, checkWord } from '../checks.js'
-import type { MemoryRange, RemoteMemory, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
+import type { MemoryRange, RemoteMemory, SummedParts, Watch, WatchEvent, WatchPlan } from '../remote-memory.js'
 import { SampledWatch, type WatchSource } from '../sampling/sampled-watch.js'
 import type { SampledPlan } from '../sampling/shared-sampler.js'
 import { BufferPool, type PooledBuffer, pooledLength, pooledRequests } from './buffer-pool.js'
+import { type MergedReads, type MergedRound, mergeReads } from './merged-reads.js'
 import { closeTarget, prepareTarget, VerbsPreparedRead } from './prepared-read.js'
 import type { RcEndpoint } from './rc-endpoint.js'
 import { paddedLength } from '../padding.js'
@@ -32,6 +34,8 @@ const roundLimits = { length: pooledLength, requests: pooledRequests }
 export class VerbsMemory implements RemoteMemory {
   readonly peer: string
   readonly length: number
+  /** More than fills a wire: of many parts, more stand near each other. */
+  readonly batchBytes = 32 << 20
   readonly #map: WindowMap
   readonly #endpoint: RcEndpoint
   readonly #pool: BufferPool
@@ -146,6 +150,33 @@ export class VerbsMemory implements RemoteMemory {
     if (isTight) return await settleAll(rounds.map((round) => this.#readRound(round, target)))
     end = 0
     for (const bytes of await this.#readInRounds(ranges)) target.set(bytes, (end += bytes.length) - bytes.length)
+  }
+
+  /** Parts that stand near each other are read by one request: what lies between them does not come into the target. */
+  async readSummed(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
+    this.#checkOpen()
+    const { triples } = parts
+    const merged = mergeReads(this.#map, parts, roundLimits)
+    const others = merged.others.flatMap((part) => {
+      const [offset, length, position] = triples.subarray(3 * part, 3 * part + 3) as unknown as [number, number, number]
+      return roundsOf(this.#map, [{ offset, length: paddedLength(length) }], roundLimits).rounds.map((round) => this.#readRound(round, target.subarray(position)))
+    })
+    await settleAll([...merged.rounds.map((round) => this.#readMerged(round, merged, parts, target, crcs)), ...others])
+    sumUp(parts, target, crcs, merged.others)
+  }
+
+  #readMerged({ first, end, rows }: MergedRound, { order, positions }: MergedReads, parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
+    return this.#withBuffer(async ({ batch, bytes }) => {
+      batch.prepare(workOpcodes.read, rows, rows.length / workRowFields)
+      await batch.run()
+      for (let i = first; i < end; i++) {
+        const part = 3 * (order[i] as number)
+        const position = positions[i] as number
+        target.set(bytes.subarray(position, position + paddedLength(parts.triples[part + 1] as number)), parts.triples[part + 2])
+      }
+      // While the next rounds are on their way.
+      sumUp(parts, target, crcs, order.subarray(first, end))
+    })
   }
 
   async #readInRounds(ranges: readonly MemoryRange[]): Promise<Uint8Array[]> {
