@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { isBackdoorsError } from '../../errors.js'
 import type { MemoryRange, ReadableMemory } from '../../fabric/remote-memory.js'
 import { Random } from '../../fabric/mock/random.js'
+import { fuzzSeed } from '../../fabric/testing/fuzz-seed.js'
 import { damage, flipBits } from '../../region/testing/damage.js'
 import type { KernelImage } from '../kernel-image.js'
 import { PhysicalMemory } from '../physical-memory.js'
@@ -48,7 +49,7 @@ export async function surviveDamage<T>(image: KernelImage, every: readonly numbe
       throw error
     }
     check(answer)
-  }), { numRuns: runs, seed: Number(process.env['BACKDOORS_SEED'] ?? 1) })
+  }), { numRuns: runs, seed: fuzzSeed() })
 }
 
 /** The same kernel, in whose memory other bytes stand here and there: by where they begin in the lent memory. They may be changed as it is read. */
