@@ -104,6 +104,23 @@ export function describeReading(current: () => MemoryFixture): void {
       await fc.assert(property, { numRuns: 30 })
     })
 
+    it('takes the CRCs of long parts, and of short ones that lie beside them, within them and apart', async () => {
+      const fixture = current()
+      fillRandomly(fixture, 8)
+      const long = { offset: 8_192, length: 2 * 1024 * 1024 + 20 }
+      const ranges = [{ offset: long.offset + long.length + 500, length: 300 }, long, { offset: 8_000, length: 100 }, { offset: 300_000, length: 64 }, { offset: 7_000, length: 4 }, { offset: end - 64, length: 64 }]
+      let bytes = 0
+      const triples = Float64Array.from(ranges.flatMap(({ offset, length }) => [offset, length, (bytes += paddedLength(length)) - paddedLength(length)]))
+      const [target, crcs] = [new Uint8Array(bytes), new Int32Array(ranges.length)]
+      await settle(fixture, readSummed(fixture.memory, { triples, count: ranges.length, skip: 4, seed: 1 }, target, crcs))
+      ranges.forEach((range, i) => {
+        const expected = expectedBytes(fixture, range)
+        const position = triples[3 * i + 2] as number
+        expect(isEqual(target.subarray(position, position + range.length), expected)).toBe(true)
+        expect((crcs[i] as number) >>> 0).toBe(crc32c(expected, 4, range.length - 4, 1))
+      })
+    })
+
     it('gives the first and the last byte, and the whole memory', async () => {
       const fixture = current()
       fillRandomly(fixture, 3)
