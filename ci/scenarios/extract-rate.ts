@@ -23,8 +23,11 @@ const bandwidthArguments = ['-s', '65536', '-n', '640']
 const bytesPerMiB = 2 ** 20
 /** Of the median ratio. */
 const goal = 0.85
-/** An emulated machine is noisy: a goal that is missed is reported, one that is missed by this factor is a failure. */
-const margin = 2
+/**
+ * A goal that is missed is reported, one that is missed by this factor is a failure: an emulated machine is noisy, and its one processor takes
+ * CRCs and runs JavaScript a hundred times as slowly as a real one, while what moves the bytes is slower by less.
+ */
+const margin = 3
 /** Emulated, an extraction takes a second or two; loaded, several times as long. */
 const answerTimeoutMs = 120_000
 

@@ -10,7 +10,7 @@ import type { SummedParts } from '../remote-memory.js'
 import type { RoundLimits } from './read-rounds.js'
 import type { WindowMap } from './window-map.js'
 
-/** Bytes between two parts that are read with them: about as much as another request costs. A slot of the heap has fewer to spare up to 5 KiB. */
+/** Bytes between two parts that are read with them: about as much as another request costs. A session's slot of up to 8 KiB has no more to spare. */
 export const bridgedBytes = 1 << 10
 /** A request grows no longer by joining: enough to fill a wire, and the device's other queue pairs do not wait long for it. */
 export const joinedBytes = 64 << 10
