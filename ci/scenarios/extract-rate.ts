@@ -25,7 +25,7 @@ const bytesPerMiB = 2 ** 20
 const goal = 0.85
 /**
  * A goal that is missed is reported, one that is missed by this factor is a failure: an emulated machine is noisy, and its one processor takes
- * CRCs and runs JavaScript a hundred times as slowly as a real one, while what moves the bytes is slower by less.
+ * CRCs a hundred times as slowly as a real one, between the packets that it has to take in as well.
  */
 const margin = 3
 /** Emulated, an extraction takes a second or two; loaded, several times as long. */
