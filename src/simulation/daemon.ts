@@ -121,8 +121,9 @@ export class Daemon {
     const recoveryEvents: RecoveryEvents = {
       log: silent,
       onStep: (_peer, target, step) => this.#onStep(target, step),
-      onReport: ({ peer, target, outcome, adopted }) => this.#ended(`has done with ${peer} ${nameOf(target)}: ${outcome}, ${adopted} adopted`),
-      onFailure: (peer, target, error) => this.#ended(`fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
+      onReport: ({ peer, target, outcome, adopted }) => events.tell(`${life.host} has done with ${peer} ${nameOf(target)}: ${outcome}, ${adopted} adopted`),
+      // It may go on all the same: not all fencing is required.
+      onFailure: (peer, target, error) => events.tell(`${life.host} fails to recover ${peer} ${nameOf(target)}: ${error instanceof Error ? error.message : String(error)}`),
     }
     const addresses = { answered: () => Promise.resolve(new Map()), heldBy: () => Promise.resolve([]), takeOver: () => undefined }
     this.#runner = new RecoveryRunner({
@@ -266,7 +267,9 @@ export class Daemon {
       onVerdict: (name, verdict, evidence) => this.#onVerdict(name, verdict, evidence),
       recover: (link, target) => {
         this.#recovered.push(this.#options.lifeOf(link.header.incarnation))
-        return this.#runner.recover(link, target)
+        const run = this.#runner.recover(link, target)
+        void run.then(() => this.#recovered.shift())
+        return run
       },
       lookAtClaim: (link, target) => this.#runner.lookAtClaim(link, target),
       onCondition: () => undefined,
@@ -305,11 +308,6 @@ export class Daemon {
   #onStep(target: RecoveryTarget, step: RecoveryStep): void {
     const life = this.#recovered[0]
     if (life) this.#options.events.onStep(this, life, target, step)
-  }
-
-  #ended(how: string): void {
-    this.#recovered.shift()
-    this.#options.events.tell(`${this.life.host} ${how}`)
   }
 }
 

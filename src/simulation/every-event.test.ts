@@ -8,7 +8,7 @@ import type { HeldState } from './server.js'
 
 interface Made {
   readonly host: HostOfServers
-  readonly server: Serving & { running: boolean; reads: number; readonly held: Map<string, HeldState> }
+  readonly server: Serving & { running: boolean; isMidCommit: boolean; reads: number; readonly held: Map<string, HeldState> }
 }
 
 /** A cluster of servers that hold what is put into them: nobody tells the ledger of it. */
@@ -23,7 +23,7 @@ function setUp(): { simulation: Simulation; ledger: Ledger; condemned: string[];
     const life = new RegionLife(simulation, name, BigInt(hosts.length + 1))
     const held = new Map<string, HeldState>()
     const server = {
-      name, life, box: 1, generation: 1, alive: true, running: true, reads: 0, held,
+      name, life, box: 1, generation: 1, alive: true, running: true, isMidCommit: false, reads: 0, held,
       holds: (id: string) => held.has(id),
       valueOf(id: string) {
         server.reads++
@@ -86,6 +86,22 @@ describe('after every event', () => {
     })
     await simulation.run()
     expect([...reads, server.reads]).toEqual([0, 1, 2])
+  })
+
+  it('a server that was woken within a commit is read when it has written the rest', async () => {
+    const { simulation, ledger, make } = setUp()
+    const { host, server } = make('a')
+    ledger.begin('s', host.life, 1)
+    server.held.set('s', { current: {} })
+    server.isMidCommit = true
+    const reads: number[] = []
+    simulation.schedule(10, () => undefined)
+    simulation.schedule(20, () => {
+      reads.push(server.reads)
+      server.isMidCommit = false
+    })
+    await simulation.run()
+    expect([...reads, server.reads]).toEqual([0, 1])
   })
 
   it('a fence that was raised without a verdict is found, of a box as of a node', async () => {

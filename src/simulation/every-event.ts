@@ -6,6 +6,8 @@ import type { HeldState } from './server.js'
 /** A server, as far as it matters what it holds. */
 export interface Serving extends Holder {
   readonly running: boolean
+  /** It was stopped within a commit, and has not gone on with it yet: it can serve nobody. */
+  readonly isMidCommit: boolean
   readonly held: ReadonlyMap<string, HeldState>
   /** Reads a session as a client would, and has the ledger judge it. */
   valueOf(id: string): unknown
@@ -58,7 +60,7 @@ export class EveryEvent {
 
   /** What a stopped process may have half written nobody is served before it goes on. */
   #checkStates(server: Serving): void {
-    if (!server.running) return
+    if (!server.running || server.isMidCommit) return
     const { rots } = server.life
     let read = this.#read.get(server)
     if (read?.rots !== rots) this.#read.set(server, (read = { rots, states: new Map() }))

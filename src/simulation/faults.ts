@@ -40,9 +40,13 @@ export class Faults {
     }
   }
 
-  /** No more of them from now on. */
+  /** No more of them from now on, nor of those that wait for somebody to commit. */
   end(): void {
     this.#waiting.clear()
+    for (const { daemon, servers } of this.#cluster.hosts) {
+      daemon?.process.liveOn()
+      for (const server of servers.values()) server.interruption = undefined
+    }
   }
 
   #strike(fault: Fault, parts: Parts | undefined): void {

@@ -76,6 +76,8 @@ describe('a node that leaves in order', () => {
   it('ends what it recovers first', async () => {
     const outcome = await run([fault('stop-machine', at(400)), fault('leave', { step: 'claimed', nth: 1, afterUs: 0 }, { who: 'recoverer' })])
     expect(outcome).toMatchObject({ left: 1, recoveries: 1, excused: 0 })
+    const [leaver] = toldIn(outcome, / has left in order$/).map((what) => what.charAt(0))
+    expect(toldIn(outcome, /has announced a|has left/)).toEqual([`${leaver} has announced a (the node)`, `${leaver} has left in order`])
   })
 
   it('while one of its servers is being recovered lends its memory until that has ended', async () => {

@@ -68,6 +68,11 @@ export class Process {
     this.#dieThere = die
   }
 
+  /** Takes `dieAtLook` back. */
+  liveOn(): void {
+    this.#looksLeft = Infinity
+  }
+
   /** The clock of its box. @throws ProcessDied where the process is to die here */
   readonly nowMs = (): number => {
     if (this.#isLookedInto) return this.#simulation.now() / 1000

@@ -52,6 +52,7 @@ export class Server implements Holder {
   readonly owner: BoxOwner
   readonly beats: Beats
   interruption: Interruption | undefined
+  isMidCommit = false
   readonly #options: ServerOptions
   readonly #region: Region
   readonly #store: HeldStore
@@ -162,10 +163,12 @@ export class Server implements Holder {
     const start = boxOffset(plan, this.box)
     const box = this.life.bytes.subarray(start, start + plan.boxBytes)
     const finish = interruptCommit(box, plan.heapInBox, share, () => this.#write(id, value))
+    this.isMidCommit = true
     then()
     // The process may be dead by now, and then nothing of this is done.
     this.process.whenRunning(() => {
       finish()
+      this.isMidCommit = false
       return this.#unlessGone(() => {
         this.owner.checkFence()
         return this.#acknowledge(id, value, answer)
