@@ -23,6 +23,9 @@ interface Told extends Tally {
   readonly key: string
 }
 
+/** Of a client's words, in milliseconds: those of earlier trials make room. */
+const ttlMs = 180_000
+
 const tell = (event: string, fields: object = {}): void => void process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
 
 async function main({ node: name, region, port, deadlineMs }: TakeoverServerArguments): Promise<void> {
@@ -32,7 +35,7 @@ async function main({ node: name, region, port, deadlineMs }: TakeoverServerArgu
     tell('fenced')
     process.exit(4)
   })
-  const words = node.sessions<Told>('words')
+  const words = node.sessions<Told>('words', { ttlMs })
 
   /** Counts a word once, however often it is given. @returns the answer to it */
   const count = (client: string, word: string, key: string): string => {
