@@ -41,7 +41,7 @@ interface Claims {
 const othersLimitMs = 1000
 const othersStepMs = 10
 /** A recoverer shows so often that it is at work, in milliseconds. */
-const touchEveryMs = 1000
+export const touchEveryMs = 1000
 
 const isNote = ({ store }: ExtractedSession): boolean => store === noteStore
 

@@ -98,11 +98,12 @@ describe('a recoverer that dies when its claim says adopted, and its note does n
     }
   })()
 
-  it('is succeeded as soon as it is up again, and says that it has given up: nobody waits to see its claim stand still', async () => {
-    const cluster = await stopped(steps)
+  it('is succeeded soon once it is up again, and says that it has given up: nobody waits for as long as for one that says nothing', async () => {
+    const cluster = await stopped(steps, undefined, 3_600_000)
     const { simulation, a, r, q } = cluster
     expect(await simulation.settle(q.look(a))).toBe('wait')
     r.restart()
+    await simulation.settle(simulation.sleep(2_000_000))
     expect(await simulation.settle(q.look(a))).toBe('take-over')
     await simulation.settle(recoverUntilOver(cluster, { kind: 'node' }))
     expectOneServer(cluster, 'q')
@@ -154,24 +155,29 @@ describe('a note', () => {
 })
 
 describe('a recovery that takes long', () => {
-  it('shows that it is at work, and is not taken over', async () => {
+  it('shows that it is at work, and is not taken over, nor is what it adopted read to ask it', async () => {
     const simulation = new Simulation(1)
     const patienceMs = 2500
     const [a, r, q] = [new Node(simulation, 1, 6), new Node(simulation, 2, 0), new Node(simulation, 3, 0, patienceMs)]
-    q.sees(r, false)
+    const asked = new Gate(Infinity)
+    q.sees(r, false, asked)
     const slow = new Gate(Infinity)
     slow.step = () => simulation.sleep(300_000)
     const recovery = r.recover(a, slow)
     const looks: Succession[] = []
+    let looksAtAdopted = 0
     const looking = (async () => {
       for (let i = 0; i < 100; i++) {
         await simulation.sleep(200_000)
+        if (decodeClaim(new ControlWords(a.victim.region).claim('node'))?.step === 'adopted') looksAtAdopted++
         looks.push(await q.look(a))
       }
     })()
     await simulation.settle(Promise.all([recovery, looking]))
     expect(await recovery).toMatchObject({ outcome: 'announced', adopted: 6 })
     expect(looks).not.toContain('take-over')
+    expect(looksAtAdopted).toBeGreaterThan(1)
+    expect(asked.taken).toBe(0)
     for (const node of [a, r, q]) node.close()
   })
 })

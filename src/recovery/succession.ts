@@ -12,7 +12,11 @@ import { claimGeneration, isBefore, type Claim } from '../region/control.js'
 import type { RegionHeader } from '../region/header.js'
 import { isSettled, stateOf, type AdoptionNotes, type AdoptionSource, type AdoptionState } from './adoption-notes.js'
 import { concludeClaim, readClaim, readClaims } from './control-words.js'
+import { touchEveryMs } from './recover.js'
 import { readWritten, stateByWitness, type Witnesses } from './witness.js'
+
+/** A claim that has not moved for so long is none that somebody is at work on, in milliseconds: what its holder says is worth a read of all that it adopted. */
+const restsAfterMs = 2 * touchEveryMs
 
 /**
  * `leave`: the recovery is its holder's, and over. `wait`: it may still become anybody's. `conclude`: its holder has failed, and whoever
@@ -81,7 +85,8 @@ export class Successions {
     const standsForMs = this.#standsForMs(source, claim)
     const hasFailed = atOnce || (holder?.isDown ?? false) || standsForMs >= takeOverAfterMs
     if (isBefore(claim.step, 'adopted')) return hasFailed ? 'take-over' : 'wait'
-    // What it says itself needs no patience: one that is back up has given up what it had not confirmed.
+    if (!hasFailed && standsForMs < restsAfterMs) return 'wait'
+    // What it says itself needs little patience: one that is back up has given up what it had not confirmed.
     const direct = holder?.link && (await judgeAdopted(holder.link, source, claim).catch(() => undefined))
     if (direct !== undefined && direct !== 'says-nothing') return direct
     // Who cannot read it cannot tell: others may have been able to, and so may this node later.

@@ -81,8 +81,8 @@ export class Node {
   }
 
   /** What it knows of another one. */
-  sees(other: Node, isDown: boolean): void {
-    this.peers.set(other.number, { isDown, link: { memory: this.#connect(other), header: other.victim.region.header } })
+  sees(other: Node, isDown: boolean, gate?: Gate): void {
+    this.peers.set(other.number, { isDown, link: { memory: this.#connect(other, gate), header: other.victim.region.header } })
   }
 
   #connect(other: Node, gate = new Gate(Infinity)): RemoteMemory {
@@ -167,9 +167,9 @@ export interface Cluster {
 }
 
 /** A has failed; R recovers it, and stops after so many steps. */
-export async function stopped(steps: number, target: (a: Node) => RecoveryTarget = () => ({ kind: 'node' })): Promise<Cluster> {
+export async function stopped(steps: number, target: (a: Node) => RecoveryTarget = () => ({ kind: 'node' }), patienceMs = takeOverAfterMs): Promise<Cluster> {
   const simulation = new Simulation(Number.isFinite(steps) ? steps : 0)
-  const [a, r, q, p, s] = [new Node(simulation, 1, 6), new Node(simulation, 2, 2), new Node(simulation, 3, 0), new Node(simulation, 4, 0), new Node(simulation, 5, 0)] as const
+  const [a, r, q, p, s] = [new Node(simulation, 1, 6), new Node(simulation, 2, 2), new Node(simulation, 3, 0, patienceMs), new Node(simulation, 4, 0), new Node(simulation, 5, 0)] as const
   q.sees(r, false)
   r.sees(q, false)
   const gate = new Gate(steps)
