@@ -52,8 +52,9 @@ export class IdleConnections {
 
   #end(all: boolean): void {
     for (const socket of this.#sockets.keys()) {
-      // An answer that was finished elsewhere is sent first. One without a parser is no longer HTTP's, and so nothing to its server.
-      if (all ? socket.parser : this.#isIdle(socket) && socket.writableLength === 0) socket.destroy()
+      // One without a parser is no longer HTTP's, and so nothing to its server. An idle one first sends what was answered elsewhere.
+      if (all && socket.parser) socket.destroy()
+      else if (!all && this.#isIdle(socket)) socket.destroySoon()
     }
   }
 }

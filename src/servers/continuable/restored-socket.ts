@@ -18,10 +18,7 @@ export function setAsAccepted(socket: Socket, server: Server): void {
   socket.setKeepAlive(keepAlive, 1000 * keepAliveInitialDelay)
 }
 
-/**
- * Between two requests, nothing is under way that could take too long: it may be idle for as long as after an answer, and ends without a word.
- * One that has not sent anything yet is to Node.js what it always is.
- */
+/** Has it had requests, and is none of them under way? One that has not sent anything yet is to Node.js what it always is. */
 export const isBetweenRequests = ({ input, preamble }: Connection): boolean => input.end > 0 && input.length === 0 && preamble === undefined
 
 /** It was paused on its way here; as a new connection, it flows as soon as somebody listens. */
