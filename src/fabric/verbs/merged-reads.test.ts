@@ -25,7 +25,7 @@ describe('merged reads', () => {
     const anyRanges = fc.array(fc.record({ offset: fc.nat(60_000), length: fc.integer({ min: 1, max: 2_500 }) }), { minLength: 1, maxLength: 40 })
     const property = fc.property(fc.constantFrom(whole, adjoining), anyRanges, fc.constantFrom({ length: 4_096, requests: 3 }, { length: 2_048, requests: 8 }, usual), (map, ranges, limits) => {
       const merged = mergeReads(map, partsOf(ranges), limits)
-      const seen: number[] = [...merged.others]
+      const seen: number[] = merged.others.map(({ part }) => part)
       let next = 0
       rowsOf(merged).forEach((rows, round) => {
         const { first, end } = merged.rounds[round] as MergedReads['rounds'][number]
@@ -77,9 +77,20 @@ describe('merged reads', () => {
 
   it('leave out what crosses windows or is longer than a buffer', () => {
     const merged = mergeReads(adjoining, partsOf([{ offset: 4_090, length: 8 }, { offset: 8_192, length: 2_000 }, { offset: 64, length: 8 }]), { length: 1_024, requests: 8 })
-    expect(merged.others).toEqual([0, 1])
+    expect(merged.others.map(({ part, rounds }) => [part, rounds.map(({ length }) => length)])).toEqual([[0, [8]], [1, [1_024, 976]]])
     expect([...merged.order]).toEqual([2])
     expect(rowsOf(merged)).toEqual([[[0, 64, 0, 8]]])
+  })
+
+  it('refuse parts of which one lies over a hole, whatever stands before it', () => {
+    const holed = new WindowMap('b', [window(0, 4_096), window(4_096, 4_096), window(12_288, 4_096)])
+    const crossing = { offset: 4_090, length: 8 }
+    expect(mergeReads(holed, partsOf([crossing]), usual).others).toHaveLength(1)
+    expect(() => mergeReads(holed, partsOf([crossing, { offset: 8_190, length: 8 }]), usual)).toThrow(expect.objectContaining({ code: 'OUT_OF_RANGE' }) as Error)
+  })
+
+  it.each([[8, 4.5, 0], [8, NaN, 0], [4.5, 4.25, 4]])('refuse offsets of which one is no whole number: %d, %d, %d', (...offsets) => {
+    expect(() => mergeReads(whole, partsOf(offsets.map((offset) => ({ offset, length: 8 }))), usual)).toThrow(expect.objectContaining({ code: 'OUT_OF_RANGE' }) as Error)
   })
 
   it('refuse what is not lent', () => {

@@ -34,8 +34,11 @@ const roundLimits = { length: pooledLength, requests: pooledRequests }
 export class VerbsMemory implements RemoteMemory {
   readonly peer: string
   readonly length: number
-  /** More than fills a wire: of many parts, more stand near each other. */
-  readonly batchBytes = 32 << 20
+  /**
+   * More than fills a wire: of many parts, more stand near each other. A batch ends with the record that reaches this, and is to fit with
+   * it into the 32 MiB that an arena of sessions takes at a time.
+   */
+  readonly batchBytes = 31 << 20
   readonly #map: WindowMap
   readonly #endpoint: RcEndpoint
   readonly #pool: BufferPool
@@ -157,12 +160,11 @@ export class VerbsMemory implements RemoteMemory {
     this.#checkOpen()
     const { triples } = parts
     const merged = mergeReads(this.#map, parts, roundLimits)
-    const others = merged.others.flatMap((part) => {
-      const [offset, length, position] = triples.subarray(3 * part, 3 * part + 3) as unknown as [number, number, number]
-      return roundsOf(this.#map, [{ offset, length: paddedLength(length) }], roundLimits).rounds.map((round) => this.#readRound(round, target.subarray(position)))
-    })
-    await settleAll([...merged.rounds.map((round) => this.#readMerged(round, merged, parts, target, crcs)), ...others])
-    sumUp(parts, target, crcs, merged.others)
+    await settleAll([
+      ...merged.rounds.map((round) => this.#readMerged(round, merged, parts, target, crcs)),
+      ...merged.others.flatMap(({ part, rounds }) => rounds.map((round) => this.#readRound(round, target.subarray(triples[3 * part + 2])))),
+    ])
+    sumUp(parts, target, crcs, merged.others.map(({ part }) => part))
   }
 
   #readMerged({ first, end, rows }: MergedRound, { order, positions }: MergedReads, parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {
