@@ -4,6 +4,7 @@
  */
 import { constants } from 'node:fs'
 import { lstat, open, readFile, rename, rm, type FileHandle } from 'node:fs/promises'
+import { constants as osConstants } from 'node:os'
 import { BackdoorsError, isBackdoorsError } from '../../errors.js'
 import { memoryAddon } from '../../native/load.js'
 import { pageBytes } from '../page-table-format.js'
@@ -30,12 +31,21 @@ export interface StreamOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+const { errno: errnos } = osConstants
 const mode = 0o600
 /** One read of remote memory at most, and one batch of them where nobody says otherwise. In bytes. */
 const readBytes = 64 << 10
 const usualBatchBytes = 4 << 20
 /** The length is brought up to what is done so often, so that a row of zeros is not read again. In batches. */
 const batchesPerMark = 16
+
+/** How a file system without locks says so. */
+const withoutLocks: readonly number[] = [errnos.ENOSYS, errnos.EOPNOTSUPP, errnos.ENOLCK]
+
+interface FileIdentity {
+  readonly dev: bigint
+  readonly ino: bigint
+}
 
 export class SparseFile {
   readonly path: string
@@ -53,6 +63,7 @@ export class SparseFile {
   /**
    * Goes on with the `PATH.part` that an earlier export has left, if it is this user's alone and begins with the same head; else begins it
    * anew, and does away with what is there. From here on it is this export's own, until it is closed or its process has ended.
+   * A file system that has no locks cannot tell of another export: of two at once, one fails when it is done (`finish`).
    * @returns the file, and how much stands in it already, in bytes: 0 where it begins
    * @throws BackdoorsError FILE_IN_USE while another export writes it, SYSTEM_CALL_FAILED
    */
@@ -62,9 +73,13 @@ export class SparseFile {
       for (;;) {
         const found = await openFound(part)
         if (found !== undefined) {
-          const length = await closingOnError(found, async () => ((await makeOwn(found, part)) ? await lengthWith(found, head) : undefined))
+          const length = await closingOnError(found, async () => {
+            if (!(await makeOwn(found, part))) return undefined
+            const there = await lengthWith(found, head)
+            if (there === 0) await rm(part, { force: true })
+            return there
+          })
           if (length !== undefined && length > 0) return { file: new SparseFile(path, part, found), length }
-          if (length === 0) await rm(part, { force: true })
           await found.close()
           if (length === undefined) continue
         }
@@ -86,16 +101,18 @@ export class SparseFile {
     await failing(this.#part, 'ftruncate', () => this.#file.truncate(length))
   }
 
-  /** Gives the file its name. @param length in bytes @throws BackdoorsError SYSTEM_CALL_FAILED */
+  /** Gives the file its name. @param length in bytes @throws BackdoorsError FILE_IN_USE where `PATH.part` is another file by now, SYSTEM_CALL_FAILED */
   async finish(length: number): Promise<void> {
     await this.truncate(length)
     await failing(this.#part, 'fsync', () => this.#file.sync())
+    const isThere = await failing(this.#part, 'fstat', async () => leadsTo(this.#part, await this.#file.stat({ bigint: true })))
+    if (!isThere) throw new BackdoorsError('FILE_IN_USE', `${this.#part} has been removed, or replaced by another file, while it was being written. What was written is lost; export it again, or to another file.`, { path: this.#part })
     // Before the lock ends: whoever gets it finds no `PATH.part` any more.
     await failing(this.#part, 'rename', () => rename(this.#part, this.path))
     await this.close()
   }
 
-  /** Leaves what there is so far, for `resume`. */
+  /** Leaves what there is so far, for the next `open`. */
   async close(): Promise<void> {
     await this.#file.close()
   }
@@ -196,13 +213,13 @@ async function* batchesOf(pieces: AsyncIterable<FilePiece>, batchBytes: number):
   if (batch.length > 0) yield batch
 }
 
-/** @returns undefined where there is none; what is no file, or may not be written, is done away with */
+/** @returns undefined where there is none; a link is done away with */
 async function openFound(part: string): Promise<FileHandle | undefined> {
   try {
     return await open(part, constants.O_RDWR | constants.O_NOFOLLOW)
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException
-    if (!['ENOENT', 'ELOOP', 'EACCES', 'EISDIR'].includes(code)) throw error
+    if (!['ENOENT', 'ELOOP'].includes(code)) throw error
     if (code !== 'ENOENT') await rm(part, { force: true })
     return undefined
   }
@@ -219,20 +236,35 @@ async function begin(part: string): Promise<FileHandle | undefined> {
 }
 
 /**
+ * Where the file system has no locks, it is taken without one.
  * @returns false where another export was done with the file before it was locked here, so that the path does not lead to it any more
  * @throws BackdoorsError FILE_IN_USE, SYSTEM_CALL_FAILED
  */
 async function makeOwn(file: FileHandle, part: string): Promise<boolean> {
   const own = await file.stat({ bigint: true })
-  if (!memoryAddon().lockFile(file.fd, part)) {
+  if (!locked(file, part)) {
     throw new BackdoorsError('FILE_IN_USE', `${part} is being written by ${await lockHolder(own)}. Wait for it, end it (the next export goes on where it stopped), or write to another file.`, { path: part })
   }
+  return await leadsTo(part, own)
+}
+
+function locked(file: FileHandle, part: string): boolean {
+  try {
+    return memoryAddon().lockFile(file.fd, part)
+  } catch (error) {
+    if (isBackdoorsError(error, 'SYSTEM_CALL_FAILED') && withoutLocks.includes(error.details.errno as number)) return true
+    throw error
+  }
+}
+
+/** Is it that file, and no other in its place? */
+async function leadsTo(part: string, own: FileIdentity): Promise<boolean> {
   const there = await lstat(part, { bigint: true }).catch(() => undefined)
   return there?.ino === own.ino && there.dev === own.dev
 }
 
 /** From /proc/locks, which names file systems and processes as this machine's kernel knows them, and so does not always tell. */
-async function lockHolder({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): Promise<string> {
+async function lockHolder({ dev, ino }: FileIdentity): Promise<string> {
   const hex = (number: bigint): string => number.toString(16).padStart(2, '0')
   const [major, minor] = [((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn), (dev & 0xffn) | ((dev >> 12n) & ~0xffn)]
   const locks = await readFile('/proc/locks', 'latin1').catch(() => '')

@@ -1,9 +1,13 @@
+import { rmSync, writeFileSync } from 'node:fs'
 import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Child } from '../../../addon/test/native-fixture.js'
+import { BackdoorsError } from '../../errors.js'
 import { Random } from '../../fabric/mock/random.js'
+import type { ReadableMemory } from '../../fabric/remote-memory.js'
+import { memoryAddon } from '../../native/load.js'
 import { BytesMemory } from '../../region/testing/bytes-memory.js'
 import { KernelImage } from '../kernel-image.js'
 import { PhysicalMemory } from '../physical-memory.js'
@@ -26,8 +30,9 @@ new Random(1).fill(ram.subarray(low.offset, low.offset + (1 << 20)))
 new Random(2).fill(ram.subarray(1 << 20, 3 << 20))
 
 /** The recorded kernel with other RAM: what is exported is too much to be recorded. */
-const imageOf = (bytes: Uint8Array, note = host.note): KernelImage =>
-  new KernelImage({ physical: new PhysicalMemory(new BytesMemory(bytes), [low, high]), note, format: host.format, memory: host.memory, symbols: host.symbols, types: host.types, notePhysical: host.notePhysical })
+const imageIn = (memory: ReadableMemory, note = host.note): KernelImage =>
+  new KernelImage({ physical: new PhysicalMemory(memory, [low, high]), note, format: host.format, memory: host.memory, symbols: host.symbols, types: host.types, notePhysical: host.notePhysical })
+const imageOf = (bytes: Uint8Array, note = host.note): KernelImage => imageIn(new BytesMemory(bytes), note)
 const image = imageOf(ram)
 
 let folder: string
@@ -142,11 +147,50 @@ describe('a vmcore that another export is writing', () => {
   })
 
   it('is written by one of many that begin at the same time', async () => {
-    const exports = await Promise.allSettled(Array.from({ length: 6 }, () => writeVmcore({ image, path })))
-    const done = exports.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
-    const refused = exports.flatMap((each) => (each.status === 'rejected' ? [(each.reason as { code: string }).code] : []))
-    expect([done.length + refused.length, [...new Set(refused)]]).toEqual([6, ['FILE_IN_USE']])
+    const refused: unknown[] = []
+    const done: VmcoreResult[] = []
+    let resume = (): void => undefined
+    const othersRefused = new Promise<void>((resolve) => (resume = resolve))
+    const memory = new BytesMemory(ram)
+    /** It is read only when all others have been refused. */
+    const paused = imageIn({ peer: 'host', length: ram.length, read: (offset, length) => memory.read(offset, length), readMany: async (ranges) => {
+      await othersRefused
+      return await memory.readMany(ranges)
+    } })
+    const exports = Array.from({ length: 6 }, async () => {
+      try {
+        done.push(await writeVmcore({ image: paused, path }))
+      } catch (error) {
+        if (refused.push((error as { code?: string }).code) === 5) resume()
+      }
+    })
+    await Promise.all(exports)
+    expect(refused).toEqual(Array(5).fill('FILE_IN_USE'))
+    expect(done).toHaveLength(1)
     await expectWhole(done[0] as VmcoreResult)
+  })
+
+  it.each(['ENOSYS', 'EOPNOTSUPP', 'ENOLCK'] as const)('is written without a lock where the file system answers %s', async (name) => {
+    const lock = vi.spyOn(memoryAddon(), 'lockFile').mockImplementation(() => {
+      throw new BackdoorsError('SYSTEM_CALL_FAILED', 'flock', { errno: constants.errno[name], call: 'flock' })
+    })
+    try {
+      await expectWhole(await writeVmcore({ image, path }))
+      expect(lock).toHaveBeenCalled()
+    } finally {
+      lock.mockRestore()
+    }
+  })
+
+  it('does not take the name where another file has come into its place', async () => {
+    const replace = ({ done }: { readonly done: number }): void => {
+      if (done < 2 << 20) return
+      rmSync(`${path}.part`)
+      writeFileSync(`${path}.part`, 'another')
+    }
+    await expect(writeVmcore({ image, path, onProgress: replace })).rejects.toMatchObject({ code: 'FILE_IN_USE', details: { path: `${path}.part` } })
+    expect(await readdir(folder)).toEqual(['vmcore.part'])
+    expect(await readFile(`${path}.part`, 'utf8')).toBe('another')
   })
 })
 
@@ -193,7 +237,7 @@ describe('a vmcore that was interrupted', () => {
 
   it('by a read that fails keeps what it has, and hands on the error', async () => {
     const memory = new BytesMemory((call) => (call < 3 ? ram : ram.subarray(0, 1 << 20)))
-    const failing = new KernelImage({ physical: new PhysicalMemory({ peer: 'host', length: ram.length, read: (offset, length) => memory.read(offset, length), readMany: (ranges) => memory.readMany(ranges) }, [low, high]), note: host.note, format: host.format, memory: host.memory, symbols: host.symbols, types: host.types, notePhysical: image.notePhysical })
+    const failing = imageIn({ peer: 'host', length: ram.length, read: (offset, length) => memory.read(offset, length), readMany: (ranges) => memory.readMany(ranges) })
     await expect(writeVmcore({ image: failing, path })).rejects.toMatchObject({ code: 'OUT_OF_RANGE' })
     const result = await writeVmcore({ image, path })
     expect(result.resumedBytes).toBeGreaterThan(0)
