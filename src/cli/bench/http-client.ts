@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { BackdoorsError } from '../../errors.js'
 
+const closed = (): BackdoorsError => new BackdoorsError('PEER_UNREACHABLE', 'a connection to the server of the benchmark has been closed')
+
 /** A kept connection, on which one request at a time is under way. Answers have a content-length. */
 export class HttpConnection {
   readonly #socket: Socket
@@ -12,7 +14,7 @@ export class HttpConnection {
   private constructor(socket: Socket) {
     this.#socket = socket
     socket.setEncoding('latin1').on('data', (part: string) => this.#take(part))
-    socket.on('error', () => undefined).once('close', () => this.#waiting?.reject(new BackdoorsError('PEER_UNREACHABLE', 'the server of the benchmark has closed a connection')))
+    socket.on('error', () => undefined).once('close', () => this.#waiting?.reject(closed()))
   }
 
   static async open(port: number): Promise<HttpConnection> {
@@ -23,6 +25,7 @@ export class HttpConnection {
 
   /** @returns the body of the answer. @throws BackdoorsError PEER_UNREACHABLE */
   request(bytes: Buffer): Promise<string> {
+    if (this.#socket.destroyed) return Promise.reject(closed())
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject }
       this.#socket.write(bytes)
