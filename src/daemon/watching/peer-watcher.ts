@@ -55,9 +55,9 @@ export class PeerWatcher {
   readonly #inquiry: UnreachableInquiry
   readonly #keeper: { close(): Promise<void> }
   readonly #recovering = new Set<Promise<unknown>>()
-  /** Recoveries that failed and are to be tried again, and since when that is so, in microseconds. */
+  /** Recoveries by this link that failed and are to be tried again, and since when that is so, in microseconds. */
   readonly #owed = new Map<string, number>()
-  /** Recoveries that another node holds, and since when that is looked at, in microseconds. */
+  /** Recoveries by this link that another node holds, and since when that is looked at, in microseconds. */
   readonly #lookOuts = new Map<string, number>()
   readonly #retries = new Set<() => void>()
   readonly #time: DaemonTime
@@ -123,7 +123,7 @@ export class PeerWatcher {
   /** It recovers its peer, or is to try again, or sees to it that another one does: not the time to end it. */
   get isBusy(): boolean {
     if (this.#recovering.size > 0) return true
-    // Its daemon has ended, and its memory with it: by a link that is made anew all is judged anew.
+    // Its daemon has ended, and lends its memory no more; the next one takes the region up: by a link that is made anew all is judged anew.
     if (this.#verdict.kind === 'daemon-lost') return false
     const nowUs = this.#time.nowUs()
     return [...this.#lookOuts.values(), ...this.#owed.values()].some((sinceUs) => nowUs - sinceUs < pendingCountsMs * 1000)
@@ -152,7 +152,7 @@ export class PeerWatcher {
   #onLink(link: PeerLink): void {
     const earlier = this.#link
     this.#watch?.close()
-    this.#link = link
+    this.#setLink(link)
     if (this.#verdict.kind !== 'alive') this.#onVerdict(link, { kind: 'alive', seen: 'it is connected anew' }, { by: this.#config.node, atUs: this.#time.nowUs(), seen: 'it is connected anew' })
     // A recovery that still reads by the earlier link keeps it until it has ended.
     if (earlier) void Promise.all(this.#recovering).then(() => earlier.close())
@@ -234,8 +234,15 @@ export class PeerWatcher {
     const link = this.#link
     this.#watch?.close()
     this.#watch = undefined
-    this.#link = undefined
+    this.#setLink(undefined)
     if (link) void Promise.all(this.#recovering).then(() => link.close())
+  }
+
+  /** What was owed by an earlier link is not owed by this one: by it all is judged anew. */
+  #setLink(link: PeerLink | undefined): void {
+    this.#link = link
+    this.#owed.clear()
+    this.#lookOuts.clear()
   }
 
   #later(ms: number, run: () => void): void {
@@ -281,7 +288,7 @@ export class PeerWatcher {
       if (report?.outcome === 'superseded' && target.kind === 'box') this.#watch?.forget(target.box, target.generation)
       if (report === undefined && target.kind === 'node') this.#recoveredNode = undefined
       if (report === undefined) this.#retry(link, target, retryMs)
-      else this.#owed.delete(JSON.stringify(target))
+      else if (this.#link === link) this.#owed.delete(JSON.stringify(target))
       for (const unsettled of report?.unsettled ?? []) this.#lookOut(link, unsettled)
     })
     this.#recovering.add(run)
@@ -290,12 +297,14 @@ export class PeerWatcher {
 
   /** Another recovers it. Should that one fail, too, somebody has to see it. */
   #lookOut(link: PeerLink, target: RecoveryTarget, everyMs = lookOutEveryMs): void {
+    if (this.#link !== link) return
     const key = JSON.stringify(target)
     if (everyMs === lookOutEveryMs) this.#lookOuts.set(key, this.#time.nowUs())
     this.#later(everyMs, () => void this.#events.lookAtClaim(link, target).then((succession) => {
-      if (succession !== 'wait' || this.#link !== link || this.#closed) this.#lookOuts.delete(key)
-      if (this.#link !== link || this.#closed || succession === 'leave') return
+      if (this.#link !== link || this.#closed) return
       if (succession === 'wait') return this.#lookOut(link, target, Math.min(2 * everyMs, lookOutLimitMs))
+      this.#lookOuts.delete(key)
+      if (succession === 'leave') return
       this.#events.log.warn({ peer: this.peer.name, target }, 'the recoverer of this peer has failed: its recovery is taken over')
       if (target.kind === 'node') this.#recoveredNode = undefined
       this.#recover(link, target)
@@ -304,12 +313,14 @@ export class PeerWatcher {
 
   /** Each step can be run again, and the claim stays this node's meanwhile: nobody else would do it. */
   #retry(link: PeerLink, target: RecoveryTarget, delayMs: number): void {
+    if (this.#link !== link) return
     const key = JSON.stringify(target)
     if (!this.#owed.has(key)) this.#owed.set(key, this.#time.nowUs())
     this.#later(delayMs, () => {
+      if (this.#link !== link) return
       const isOver = target.kind === 'node' && this.#verdict.kind !== 'os-stalled' && this.#verdict.kind !== 'os-panicked'
-      if (this.#link === link && !isOver) this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
-      else this.#owed.delete(key)
+      if (isOver) this.#owed.delete(key)
+      else this.#recover(link, target, Math.min(2 * delayMs, retryLimitMs))
     })
   }
 }

@@ -62,6 +62,8 @@ interface Watcher {
   readonly events: EventEmitter<{ verdict: [kind: string, evidence: Evidence]; fenced: [opinions: readonly Opinion[], error: unknown] }>
   readonly told: string[]
   fenced: number
+  /** It is connected anew. */
+  relink: () => void
 }
 
 const configOf = (node: string, peers: readonly string[]): DaemonConfig => parseConfig({
@@ -80,8 +82,10 @@ function watcherOf(node: string, machine: Machine, channels: ReadonlyMap<string,
   const way = new Way(machine.bytes)
   const { header } = machine.open()
   const link: PeerLink = { header, sampling: way, recovery: way, control: () => (typeof control === 'function' ? control() : control), forRecovery: async () => way, renew: () => undefined, close: async () => undefined }
+  let relink = (): void => expect.unreachable('nobody is connected yet')
   const fabric: PeerFabric = {
     keep: (_, handlers: PeerHandlers) => {
+      relink = () => handlers.onLink({ ...link })
       setImmediate(() => handlers.onLink(link))
       return { close: async () => undefined }
     },
@@ -90,7 +94,7 @@ function watcherOf(node: string, machine: Machine, channels: ReadonlyMap<string,
     close: async () => undefined,
   }
   const config = configOf(node, peers.filter((name) => name !== node))
-  const made: Watcher = { way, events: new EventEmitter(), told: [], fenced: 0, watcher: undefined as unknown as PeerWatcher }
+  const made: Watcher = { way, events: new EventEmitter(), told: [], fenced: 0, relink: () => relink(), watcher: undefined as unknown as PeerWatcher }
   const watcher = new PeerWatcher(config, config.peers[0] as DaemonConfig['peers'][number], fabric, {
     onWatching: () => undefined,
     onMachine: () => undefined,
@@ -172,18 +176,23 @@ describe('a node that has stopped behind a link that is cut', () => {
 
 describe('a recovery that fails', () => {
   /** Of a server on a that has exited. */
-  async function failing(): Promise<{ b: Watcher; pass: (us: number) => void; loseDaemon: () => void }> {
+  async function failing(): Promise<{ b: Watcher; pass: (us: number) => void; loseDaemon: () => void; retries: (() => void)[] }> {
     const machine = nodeA()
     const region = machine.open()
     const { box, generation } = BoxOwner.take(region, { name: 'web' })
     machine.kill(region)
     markExited(machine.open(), box, generation)
     let nowUs = 0
+    const retries: (() => void)[] = []
+    const later: DaemonTime['later'] = (ms, run) => {
+      if (ms === 1000) retries.push(run)
+      return () => undefined
+    }
     let control: ControlConnection = 'answers'
-    const b = watcherOf('b', machine, undefined, ['a', 'b'], { control: () => control, recover: () => Promise.resolve(undefined), time: { ...systemTime, nowUs: () => nowUs } })
+    const b = watcherOf('b', machine, undefined, ['a', 'b'], { control: () => control, recover: () => Promise.resolve(undefined), time: { ...systemTime, nowUs: () => nowUs, later } })
     while (!b.told.includes('app-exited') || !b.watcher.isBusy) await new Promise(setImmediate)
     await new Promise(setImmediate)
-    return { b, pass: (us) => (nowUs += us), loseDaemon: () => (control = 'reset') }
+    return { b, pass: (us) => (nowUs += us), loseDaemon: () => (control = 'reset'), retries }
   }
 
   it('keeps its watcher for two minutes, and no longer, should the peer be no member any more', async () => {
@@ -194,7 +203,7 @@ describe('a recovery that fails', () => {
     expect(b.watcher.isBusy).toBe(false)
   })
 
-  it('keeps no watcher where the peer\'s daemon has ended: its memory is gone', async () => {
+  it('keeps no watcher where the peer\'s daemon has ended: its memory is lent no more', async () => {
     const { b, loseDaemon } = await failing()
     expect(b.watcher.isBusy).toBe(true)
     const verdict = once(b.events, 'verdict')
@@ -202,6 +211,15 @@ describe('a recovery that fails', () => {
     b.way.cut()
     expect((await verdict)[0]).toBe('daemon-lost')
     expect(b.watcher.isBusy).toBe(false)
+  })
+
+  it('is owed by the link of that time alone: what it had begun to wait for changes nothing in what a later link owes', async () => {
+    const { b, retries } = await failing()
+    b.relink()
+    expect(b.watcher.isBusy).toBe(false)
+    while (retries.length < 2) await new Promise(setImmediate)
+    retries[0]?.()
+    expect(b.watcher.isBusy).toBe(true)
   })
 })
 
