@@ -138,7 +138,8 @@ export class Cluster {
    */
   #canBeSpared(host: Host): boolean {
     const enough = this.#scenario.fencing === null ? 2 : 3
-    return this.members.has(host.name) && this.members.isWhole && this.members.names.length > enough
+    const leaving = this.hosts.filter(({ name, isLeaving }) => isLeaving && this.members.has(name))
+    return this.members.has(host.name) && this.members.isWhole && !leaving.includes(host) && this.members.names.length - leaving.length > enough
   }
 
   #nextName(): string {

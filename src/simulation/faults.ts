@@ -22,6 +22,7 @@ export class Faults {
   struck = 0
   /** When the last one did, in microseconds. */
   lastUs = 0
+  #ended = false
 
   /** @param nodes that the cluster began with */
   constructor(cluster: Cluster, faults: readonly Fault[], readonly nodes: number) {
@@ -40,8 +41,9 @@ export class Faults {
     }
   }
 
-  /** No more of them from now on, nor of those that wait for somebody to commit. */
+  /** No more of them from now on, be they on their way, nor of those that wait for somebody to commit. */
   end(): void {
+    this.#ended = true
     this.#waiting.clear()
     for (const { daemon, servers } of this.#cluster.hosts) {
       daemon?.process.liveOn()
@@ -50,6 +52,7 @@ export class Faults {
   }
 
   #strike(fault: Fault, parts: Parts | undefined): void {
+    if (this.#ended) return
     const { nodes } = this
     const host = this.#hostOf(fault, parts)
     if (host === undefined) return

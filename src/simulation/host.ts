@@ -31,6 +31,8 @@ export class Host {
   system: Process
   readonly #options: HostOptions
   #hasLeft = false
+  /** The daemon that was told to end in order last. */
+  #leaver: Daemon | undefined
 
   constructor(options: HostOptions) {
     this.#options = options
@@ -55,10 +57,16 @@ export class Host {
     return this.#hasLeft
   }
 
+  /** Has its daemon been told to end in order, and is about to? */
+  get isLeaving(): boolean {
+    return this.#leaver !== undefined && this.#leaver === this.daemon && this.#leaver.process.alive
+  }
+
   /** Its daemon is told to end in order. @param onLeft it has; not called where the machine fails before it */
   leave(onLeft: () => void): void {
     const { daemon, life } = this
     if (!this.up || daemon === undefined) return
+    this.#leaver = daemon
     void daemon.leave().then(() => {
       this.#hasLeft = true
       life.leftUs = this.#simulation.now()

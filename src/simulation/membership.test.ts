@@ -4,6 +4,7 @@ import { runScenario, type Outcome } from './run.js'
 import { drawScenario, memberKinds, steadyKinds, type Fault, type FaultKind, type Scenario, type Trigger } from './scenario.js'
 import { shrink } from './shrink.js'
 import { storyOf } from './story.js'
+import { timing } from './timing.js'
 
 const ms = 1000
 
@@ -71,6 +72,19 @@ describe('a node that leaves in order', () => {
     const outcome = await run([{ ...leave, lastsUs: 300 * ms }, fault('stop-machine', at(1300))])
     expect(outcome).toMatchObject({ left: 1, recoveries: 1, excused: 0 })
     expect(toldIn(outcome, /^a is back/)).toHaveLength(1)
+  })
+
+  it('is missed from the time on at which it is told to: another that cannot be spared besides stays', async () => {
+    const leaves = (['suspect', 'recoverer', 'suspect'] as const).map((who, i) => fault('leave', { step: 'fenced', nth: 1, afterUs: 7 + i }, { who }))
+    const outcome = await run([fault('kill-server', at(375)), ...leaves])
+    expect(outcome).toMatchObject({ left: 1, recoveries: 1, excused: 0 })
+    expect(toldIn(outcome, /spared|has left/)).toEqual([expect.stringMatching(/^[bc] cannot be spared$/), 'a cannot be spared', 'a has left in order'])
+  })
+
+  it('does so at no time after the last fault, be it on its way by then', async () => {
+    const outcome = await run([{ ...leave, when: { atUs: timing.healedUs + 1 } }, fault('stop-machine', at(400)), fault('join', { step: 'claimed', nth: 1, afterUs: timing.healedUs - 400 * ms }, { withinUs: 0 })], { nodes: 4 })
+    expect(outcome).toMatchObject({ left: 0, joined: 0, recoveries: 1 })
+    expect(toldIn(outcome, /FAULT/)).toHaveLength(1)
   })
 
   it('ends what it recovers first', async () => {
