@@ -7,6 +7,7 @@
 
 #include <node_api.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -16,6 +17,8 @@ namespace backdoors {
 
 // The largest integer that a number of JavaScript holds exactly.
 inline constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
+// Of a path, without the NUL that the kernel's own bound (PATH_MAX) counts.
+inline constexpr size_t kMaxPathBytes = 4095;
 
 void ThrowInvalidArgument(napi_env env, const char* name, const std::string& message);
 

@@ -11,8 +11,6 @@ namespace backdoors::memory {
 
 namespace {
 
-constexpr size_t kMaxPathBytes = 4096;
-
 // lockFile(fd, path): false where another description of the file holds the lock. Unlike a lock on bytes (byte_locks.h), this one is
 // told with its process in /proc/locks.
 Napi::Value LockFile(const Napi::CallbackInfo& info) {

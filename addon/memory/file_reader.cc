@@ -7,7 +7,6 @@ namespace backdoors::memory {
 
 namespace {
 
-constexpr size_t kMaxPathBytes = 4095;
 constexpr size_t kTriple = 3;
 
 bool IsWhole(double number) {

@@ -47,7 +47,8 @@ class FileReader : public Wrapped<FileReader> {
   std::shared_ptr<OpenFile> file_;
   // Of the read under way; kept, so that a read allocates nothing.
   std::vector<FilePart> parts_;
-  // Between beginSummed and endSummed, with what it writes to.
+  // Between beginSummed and endSummed, with what it writes to: held, so that it is not collected. The caller must not detach, transfer or
+  // resize its buffers until endSummed or close has returned: the helper writes to where they were when the read was begun.
   std::unique_ptr<SummedRead> summed_;
   Napi::Reference<Napi::Value> target_;
   Napi::Reference<Napi::Value> crcs_;

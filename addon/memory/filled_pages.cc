@@ -14,7 +14,6 @@ namespace backdoors::memory {
 namespace {
 
 constexpr size_t kPageBytes = 4096;
-constexpr size_t kMaxPathBytes = 4096;
 
 // The first word tells of most pages. All zeros is: it begins with one, and each byte is the one before it.
 bool IsFilled(std::span<const uint8_t> page) {

@@ -11,6 +11,15 @@ namespace {
 // The helper, where it runs, ends soon after who works beside it: for so long, going to sleep and waking up would take longer.
 constexpr uint64_t kSpinNs = 50'000;
 
+// Leaves the processor to its other hardware thread, which may be the helper's.
+void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+  asm volatile("yield");
+#endif
+}
+
 }  // namespace
 
 void HelperThread::Offer(std::function<void()> work) {
@@ -28,7 +37,7 @@ void HelperThread::Withdraw() {
     offered_ = nullptr;
   }
   const uint64_t until_ns = MonotonicNs() + kSpinNs;
-  while (is_working_.load(std::memory_order_acquire) && MonotonicNs() < until_ns) continue;
+  while (is_working_.load(std::memory_order_acquire) && MonotonicNs() < until_ns) Pause();
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return !is_working_.load(std::memory_order_relaxed); });
 }

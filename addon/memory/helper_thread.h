@@ -21,7 +21,8 @@ class HelperThread {
   // The helper calls `work` once, or not at all: it has been withdrawn by then, or there is no thread to be had. It does not throw. To
   // be withdrawn before more is offered, and before what it uses goes.
   void Offer(std::function<void()> work);
-  // From its return on the helper does nothing with what was offered; what it did with it is seen by the caller.
+  // From its return on the helper does nothing with what was offered; what it did with it is seen by the caller. Where the helper has begun
+  // and its processor was then given to others, the caller waits until it gets it back: for a scheduling period, or more of them.
   void Withdraw();
   // Withdraws, and ends the thread, which the next offer starts anew.
   void Stop();

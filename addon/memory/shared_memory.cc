@@ -12,7 +12,6 @@ namespace backdoors::memory {
 
 namespace {
 
-constexpr size_t kMaxPathBytes = 4095;
 // The kernel puts "memfd:" before it and takes 255 bytes altogether, the NUL among them.
 constexpr size_t kMaxMemfdNameBytes = 249 - 1;
 

@@ -10,7 +10,7 @@ namespace backdoors::memory {
 
 namespace {
 
-// In so many turns all is read: few enough that taking one costs nothing, so many that nobody waits long for the last.
+// In so many turns all is read, or, since a turn's parts are rounded down, in up to twice as many: few enough that taking one costs nothing, so many that nobody waits long for the last.
 constexpr size_t kTurns = 32;
 
 }  // namespace
