@@ -1,5 +1,5 @@
 /**
- * Runs in a guest: a region whose one box holds committed sessions, lent over verbs. Its argument is a `SessionsPlan` as JSON. It prints
+ * Runs in a guest: a region in which one server's box holds committed sessions, lent over verbs. Its argument is a `SessionsPlan` as JSON. It prints
  * `{"ready":true}` when all are committed, answers a line with a reader's endpoints by what that is lent, and ends with its input.
  */
 import { createInterface } from 'node:readline'

@@ -34,7 +34,7 @@ export interface Extraction {
   readonly corrupt: number
   /** Of which store some of these say that they are, by bytes that fail their check: good for counting, and for nothing else. */
   readonly corruptStores: readonly string[]
-  /** Read operations and bytes that it took. */
+  /** Stretches of memory that were asked for, each of a record, a header or a part of the index, and their bytes. Over verbs several go by one request. */
   readonly reads: number
   readonly bytes: number
 }
@@ -46,7 +46,7 @@ const indexChunkEntries = 32768
 const crcBytes = 4
 
 /**
- * Bytes that may still be asked for. Versions do not overlap, so honest ones never add up to more than the heap;
+ * Bytes that may still be asked for; where a fabric joins reads (`bridgedBytes`), up to 1 KiB a part more is read. Versions do not overlap, so honest ones never add up to more than the heap;
  * doubts have a budget of their own, so that damaged entries do not use up what sound ones need.
  */
 interface Budget {
@@ -201,8 +201,13 @@ class SessionReader {
       const target = this.arena.take(batch.bytes, left)
       left -= batch.bytes
       const reading = readSummed(this.memory, batch, target, batch.crcs)
-      // One batch is looked at while the next is on its way.
-      take()
+      // One batch is looked at while the next is on its way, and nothing writes into the arena any more when this has failed.
+      try {
+        take()
+      } catch (error) {
+        await reading.catch(() => undefined)
+        throw error
+      }
       await reading
       this.#reads += batch.count
       this.#bytes += batch.bytes

@@ -66,7 +66,7 @@ export class SummedCopies {
 
   /**
    * Where another thread helps, it copies from the call on, and this one once the caller awaits: what the caller has to do before then costs
-   * no time. The parts lie within the memory.
+   * no time. Where copies have followed each other for `turnMs`, it first awaits a turn of the event loop, and nothing is copied before. The parts lie within the memory.
    * @throws BackdoorsError as a FileCopy does
    */
   async run(parts: SummedParts, target: Uint8Array, crcs: Int32Array): Promise<void> {

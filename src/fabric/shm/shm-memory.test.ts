@@ -1,6 +1,7 @@
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { crc32c } from '../../native/crc32c.js'
 import { memoryAddon } from '../../native/load.js'
@@ -139,17 +140,29 @@ describe('ShmMemory', () => {
       }
     })
 
-    it('fails with MEMORY_LOST where the file is cut off while it reads, and with CLOSED where it is closed', async () => {
+    it('fails with MEMORY_LOST where the file is cut off, and with CLOSED where it is closed, while it waits for its turn', async () => {
       const memory = fixture.open({ isHelped })
       const wanted = parts(4096)
-      const read = (): Promise<void> => memory.readSummed(wanted, new Uint8Array(wanted.bytes), new Int32Array(wanted.count))
-      await read()
-      fixture.truncate(wanted.bytes - 4096)
-      await expectRejection(fixture, read, 'MEMORY_LOST', { peer: 'b', offset: wanted.bytes - 4096, length: 4096 })
-      const reading = read()
-      if (isHelped) void memory.close()
-      await expectRejection(fixture, () => reading, isHelped ? 'CLOSED' : 'MEMORY_LOST', { peer: 'b' })
+      const waitingRead = async (meanwhile: () => void): Promise<void> => {
+        // Longer than reads follow each other without a turn of the event loop.
+        await setTimeout(20)
+        const reading = memory.readSummed(wanted, new Uint8Array(wanted.bytes), new Int32Array(wanted.count))
+        meanwhile()
+        await reading
+      }
+      await waitingRead(() => undefined)
+      await expectRejection(fixture, () => waitingRead(() => fixture.truncate(wanted.bytes - 4096)), 'MEMORY_LOST', { peer: 'b', offset: wanted.bytes - 4096, length: 4096 })
+      await expectRejection(fixture, () => waitingRead(() => void memory.close()), 'CLOSED', { peer: 'b' })
     })
+  })
+
+  it('fails with CLOSED where it is closed while a helper reads', async () => {
+    const count = 64
+    const wanted = { triples: Float64Array.from({ length: 3 * count }, (_, i) => (i % 3 === 1 ? 4096 : Math.floor(i / 3) * 4096)), count, skip: 4, seed: 9 }
+    const memory = fixture.open({ isHelped: true })
+    const reading = memory.readSummed(wanted, new Uint8Array(count * 4096), new Int32Array(count))
+    void memory.close()
+    await expectRejection(fixture, () => reading, 'CLOSED', { peer: 'b' })
   })
 
   it('refuses a second run of a prepared read while the first is under way', async () => {

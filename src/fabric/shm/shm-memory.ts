@@ -30,8 +30,8 @@ export interface ShmMemoryOptions {
 }
 
 /**
- * The file is read by system calls, so that a peer that cuts it off gives errors and never a SIGBUS: MEMORY_LOST
- * where bytes that were there are there no longer.
+ * Little is read by system calls, and much is copied out of a mapping under a guard, so that a peer that cuts the file off gives errors
+ * and never a SIGBUS: MEMORY_LOST where bytes that were there are there no longer.
  *
  * @example
  * const memory = new ShmMemory({ peer: 'b', path: '/dev/shm/backdoors-b', controlOffset: 4096, controlLength: 4096 })
