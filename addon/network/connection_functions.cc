@@ -119,6 +119,24 @@ Napi::Value ResendSent(const Napi::CallbackInfo& info) {
   return first_error == 0 ? env.Undefined() : Napi::Value(Failed(env, first_call, first_error));
 }
 
+// askPeers(connections)
+Napi::Value AskPeers(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto connections = ReadConnections(env, info[0]);
+  if (!connections) return {};
+  RawSender sender(RawSender::Kind::kTcp);
+  int first_error = 0;
+  const char* first_call = nullptr;
+  for (const TcpConnection& connection : *connections) {
+    const char* call = nullptr;
+    const int error = sender.Send(connection.local, connection.remote, SentSegment(connection, connection.sent()).bytes(), &call);
+    if (error == 0 || first_error != 0) continue;
+    first_error = error;
+    first_call = call;
+  }
+  return first_error == 0 ? env.Undefined() : Napi::Value(Failed(env, first_call, first_error));
+}
+
 // resetConnection(descriptor)
 void ResetConnection(const Napi::CallbackInfo& info) {
   const auto descriptor = ReadDescriptor(info.Env(), info[0]);
@@ -141,6 +159,7 @@ void DefineConnectionFunctions(Napi::Env env, Napi::Object exports) {
   exports.Set("activateConnections", Napi::Function::New<ActivateConnections>(env, "activateConnections"));
   exports.Set("hintResend", Napi::Function::New<HintResend>(env, "hintResend"));
   exports.Set("resendSent", Napi::Function::New<ResendSent>(env, "resendSent"));
+  exports.Set("askPeers", Napi::Function::New<AskPeers>(env, "askPeers"));
   exports.Set("resetConnection", Napi::Function::New<ResetConnection>(env, "resetConnection"));
   exports.Set("closeDescriptor", Napi::Function::New<CloseDescriptor>(env, "closeDescriptor"));
 }

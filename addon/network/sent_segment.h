@@ -11,7 +11,7 @@ namespace backdoors::network {
 
 class SentSegment {
  public:
-  // Of the bytes that were sent and not acknowledged, those from `offset` on, as many as one segment takes.
+  // Of the bytes that were sent and not acknowledged, those from `offset` on, as many as one segment takes; none at their end.
   SentSegment(const TcpConnection& connection, size_t offset);
 
   // A header of TCP and what follows it. The checksum is there for IPv4; that for IPv6 is the kernel's to fill in.

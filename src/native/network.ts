@@ -132,6 +132,12 @@ export interface NetworkAddon extends AddonBase {
    * @returns the first failure, after the others were sent
    */
   resendSent(connections: readonly NativeTcpConnection[]): CallFailed | undefined
+  /**
+   * Sends each peer a segment without data, at `sndNxt`: one that this is out of the window of says where it stands (RFC 9293, 3.10.7.4).
+   * Needs CAP_NET_RAW.
+   * @returns the first failure, after the others were sent
+   */
+  askPeers(connections: readonly NativeTcpConnection[]): CallFailed | undefined
   /** Ends a connection by a reset, whatever other descriptors there are of it, and closes this one, also where it throws. */
   resetConnection(descriptor: number): void
   /** Never of a descriptor that is closed already: its number may be somebody else's. */

@@ -75,6 +75,7 @@ function make(options: Partial<ConnectionsOptions> = {}, refused: readonly numbe
       closeDescriptor: (descriptor) => void calls.push(`close ${descriptor}`),
       hintResend: (connections) => void calls.push(`hint ${connections.length}`),
       resendSent: (connections) => void calls.push(`resend ${connections.length}`),
+      askPeers: (connections) => void calls.push(`ask ${[...new Set(connections.map(({ remote }) => remote.port))].join()}`),
     },
     addresses, isSilencedOutside: false,
     servers: {
@@ -131,6 +132,19 @@ describe('the connections of a host that has panicked', () => {
     await new Promise((resolve) => setImmediate(resolve))
     connections.onContinued(server, [{ name: given[0]?.name ?? '' }])
     expect(await report).toMatchObject({ found: 4, continued: 1, reset: { 'not-established': 1, 'no-server': 1, 'port-in-use': 1 } })
+  })
+
+  it('that are not continued are reset once the others live, as far as their address is here', async () => {
+    const other = elsewhere(1005)
+    dead.skipped = [
+      { local, remote: { address: Uint8Array.of(192, 0, 2, 9), port: 1004 }, name: 'in use', reason: 'in-use', why: 'a packet was being worked on' },
+      { local: other.local, remote: other.remote, name: other.name, reason: 'in-use', why: 'a packet was being worked on' },
+    ]
+    dead.connections.push(connection(1003, { local: { ...local, port: 81 }, name: 'nobody serves it' }))
+    const standing = await make({}, [1001]).restore(link, addresses)
+    here.addresses = ['192.0.2.50']
+    await standing?.goOn()
+    expect(calls).toEqual(['activate 100', 'resend 1', 'hint 1', 'ask 1001,1003,1004'])
   })
 
   it('are read again while they move', async () => {

@@ -10,7 +10,7 @@ import { parseInterfaceAddress } from '../../recovery/addresses/interface-addres
 import type { NetworkAddon } from '../../native/network.js'
 import { connectionName, type ResetReason, type TcpConnection } from '../../recovery/tcp/connection.js'
 import { livingConnections, livingName } from '../../recovery/tcp/living-connections.js'
-import { abandonConnections, activateConnections, addressesOfInterfaces, hintResend, resendSent, restoreConnections, type RefusedConnection, type RestoredSocket } from '../../recovery/tcp/restore.js'
+import { abandonConnections, activateConnections, addressesOfInterfaces, hintResend, resendSent, resetOthers, restoreConnections, type RefusedConnection, type RestoredSocket } from '../../recovery/tcp/restore.js'
 import { unmapped } from '../../recovery/tcp/valid-connection.js'
 import type { ConnectionOutcome } from '../../servers/restored-connection.js'
 import type { AddressConfig } from '../addresses/addresses-config.js'
@@ -42,7 +42,7 @@ export interface ConnectionsOptions {
   /** All that may come here. */
   readonly addresses: readonly AddressConfig[]
   readonly kernels?: DeadKernels
-  readonly network: Pick<NetworkAddon, 'restoreConnections' | 'activateConnections' | 'resetConnection' | 'closeDescriptor' | 'hintResend' | 'resendSent'>
+  readonly network: Pick<NetworkAddon, 'restoreConnections' | 'activateConnections' | 'resetConnection' | 'closeDescriptor' | 'hintResend' | 'resendSent' | 'askPeers'>
   /** Is a machine that may run on silenced by fencing from outside, and its recovery given up where that fails? */
   readonly isSilencedOutside: boolean
   readonly servers: ContinuingServers
@@ -182,7 +182,11 @@ export class Connections {
         this.#earlier.add(peer, life, [...connections, ...skipped].map(({ name }) => name).filter((name) => !again.has(name)))
         marks.push(time.nowUs())
         const activated = this.#activate(peer, image, going, served, outcomes)
-        this.#run(peer, activated.then((live) => this.#giving.give(life, live, outcomes)).then(() => {
+        const told = activated.then((live) => {
+          this.#resetOthers(peer, [...connections, ...skipped], [...live, ...ended, ...left], here.isLocal())
+          return live
+        })
+        this.#run(peer, told.then((live) => this.#giving.give(life, live, outcomes)).then(() => {
           marks.push(time.nowUs())
           const [read, restore, address, answer] = marks.slice(1).map((mark, i) => Math.round(mark - (marks[i] as number)) / 1000) as [number, number, number, number]
           this.#options.onReport({ peer, found: known + outcomes.total, known, ...outcomes.counts, ms: { read, restore, address, answer } })
@@ -233,6 +237,14 @@ export class Connections {
       skipped = [...skipped, ...again.skipped]
     }
     return { connections, skipped, faults: found.faults }
+  }
+
+  /** Clients of what is not continued may wait for an answer for ever. Of addresses that are elsewhere nobody here may speak. */
+  #resetOthers(peer: string, found: readonly Pick<ExtractedConnection, 'name' | 'local' | 'remote'>[], kept: readonly RestoredSocket[], isLocal: (address: Uint8Array) => boolean): void {
+    const names = new Set(kept.map(nameOf))
+    const others = found.filter(({ name, local }) => !names.has(name) && isLocal(unmapped(local).address))
+    const failed = others.length === 0 ? undefined : resetOthers(this.#options.network, others)
+    if (failed) this.#options.log.warn({ peer, err: failed }, 'clients whose connections are not continued hear of it when they send something')
   }
 
   /** Lets those live that are still as the dead kernel had them. */

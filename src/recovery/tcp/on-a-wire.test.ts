@@ -117,6 +117,24 @@ describe.skipIf(!canMakeNamespaces)('a connection whose server\'s machine has di
     expect(machines.resets).toEqual([])
   })
 
+  it.each([virtual.four, virtual.six])('ends by a reset where it is not continued, though its client waits and says nothing; those that are go on: %s', async (address) => {
+    machines = await ThreeMachines.make()
+    const { client, healthy } = machines
+    await machines.connect(address, 3)
+    await machines.cut()
+    const [first, lost, last] = await machines.die()
+    expect(await machines.takeOver([first!, last!], address)).toEqual({ restored: 2, refused: [] })
+    await healthy.ask({ do: 'echo' })
+    await healthy.ask({ do: 'resetOthers', connections: [lost] })
+    await expect(client.ask({ do: 'receive', index: 1, length: 1 })).rejects.toThrow(/reset by peer/)
+    for (const index of [0, 2]) {
+      const bytes = some(100)
+      await client.ask({ do: 'send', index, bytes })
+      expect(await client.ask({ do: 'receive', index, length: 100 })).toBe(bytes)
+    }
+    expect(machines.resets).not.toEqual([])
+  })
+
   it('does not keep a server from listening on its port', async () => {
     machines = await ThreeMachines.make()
     await machines.connect(virtual.four)

@@ -159,6 +159,8 @@ const mostBackOffs = 6
 /** As many as `resendSent` sends. */
 const mostSegments = 10
 const nothing = new Uint8Array()
+/** What every host takes (RFC 9293, 3.7.1). */
+const leastMss = 536
 
 /**
  * Lets clients whose requests were lost send them again now, and not when their backed-off time-outs end (RFC 6069, which Linux follows):
@@ -177,6 +179,25 @@ export function hintResend(network: Pick<NetworkAddon, 'hintResend'>, activated:
 export function resendSent(network: Pick<NetworkAddon, 'resendSent'>, activated: readonly RestoredSocket[]): BackdoorsError | undefined {
   return notSent(network.resendSent(activated.flatMap(({ connection }) => withSegmentsOnly(connection))), 'What had been sent could not be sent again')
 }
+
+/** No window reaches from one to the other (RFC 7323, 2.3). */
+const farApart = [0, 2 ** 31] as const
+
+/**
+ * Has this machine's kernel reset connections that it has no sockets for. Their clients may wait for an answer and never say a word again, and
+ * nobody knows for certain where they stand: so each is asked by two segments without data, one of which is out of its window at least. It answers
+ * where it stands, and the kernel answers that by a reset of the very sequence number. To be called once their addresses are here and all others live.
+ * @returns the failure, if there was one (CAP_NET_RAW is needed)
+ */
+export function resetOthers(network: Pick<NetworkAddon, 'askPeers'>, others: readonly Pick<TcpConnection, 'local' | 'remote'>[]): BackdoorsError | undefined {
+  return notSent(network.askPeers(others.flatMap((ends) => farApart.map((sequence) => emptyAt(ends, sequence)))), 'Clients whose connections are not continued could not be told so')
+}
+
+/** Of one whose numbers are not known. */
+const emptyAt = ({ local, remote }: Pick<TcpConnection, 'local' | 'remote'>, sequence: number): NativeTcpConnection => ({
+  local: unmapped(local), remote: unmapped(remote), rcvNxt: 0, sndUna: sequence, sndNxt: sequence, unread: nothing, unacknowledged: nothing,
+  options: { mssClamp: leastMss, windowScale: undefined, sack: false, timestamp: undefined }, window: { sndWl1: 0, sndWnd: 0, maxWindow: 0, rcvWnd: 0, rcvWup: 0 },
+})
 
 function notSent(failed: CallFailed | undefined, doing: string): BackdoorsError | undefined {
   if (failed === undefined) return undefined

@@ -10,7 +10,7 @@ import { BackdoorsError } from '../../../errors.js'
 import { networkAddon } from '../../../native/load.js'
 import { AddressKeeper, type VirtualAddress } from '../../addresses/address-keeper.js'
 import { parseInterfaceAddress, type InterfaceAddress } from '../../addresses/interface-address.js'
-import { abandonConnections, activateConnections, hintResend, resendSent, restoreConnections, type RestoredSocket } from '../restore.js'
+import { abandonConnections, activateConnections, hintResend, resendSent, resetOthers, restoreConnections, type RestoredSocket } from '../restore.js'
 import { connectionOf, type WrittenConnection } from './written-connection.js'
 
 const network = networkAddon()
@@ -91,6 +91,8 @@ const verbs: Readonly<Record<string, (command: Written) => unknown>> = {
   },
   hint: () => hintResend(network, restored)?.details,
   resend: () => resendSent(network, restored)?.details,
+  /** Connections that this machine has no sockets for. */
+  resetOthers: ({ connections }) => resetOthers(network, (connections as WrittenConnection[]).map(connectionOf))?.details,
   abandon: () => {
     abandonConnections(restored)
     abandonConnections(restored)
