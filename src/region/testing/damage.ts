@@ -12,7 +12,7 @@ export function flipBits(bytes: Uint8Array, random: Random, count: number): void
   }
 }
 
-/** Writes one of the kinds of damage somewhere into `bytes`. */
+/** Writes one of the kinds of damage somewhere into `bytes`, which are four at least. */
 export function damage(bytes: Uint8Array, random: Random): void {
   const start = pick(random, bytes.length)
   const length = Math.min(bytes.length - start, 1 + pick(random, 300))
@@ -23,7 +23,7 @@ export function damage(bytes: Uint8Array, random: Random): void {
   else if (kind === 2) target.fill(pick(random, 2) === 0 ? 0 : 0xff)
   // Lost writes and stale pages: what stood elsewhere stands here, too.
   else if (kind === 3) bytes.copyWithin(start, pick(random, bytes.length), pick(random, bytes.length))
-  else writeNumber(bytes, start & ~3, random)
+  else writeNumber(bytes, Math.min(start & ~3, bytes.length - 4), random)
 }
 
 /** A number of the kind that lengths and offsets go wrong with. */
