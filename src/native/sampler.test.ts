@@ -153,8 +153,9 @@ describe('Sampler', () => {
     rig.sampler.update(target, rig.reader, Float64Array.of(64, 4, 0, 0, 4, 4), [cellAt(0, patientUs), cellAt(4, 3_000)], 500, patientUs)
     await rig.rounds(target, 4)
     rig.words[0] = 1
-    await until('moved', () => rig.events.length === 2)
-    expect(rig.kinds()).toBe('stalled 0.0, moved 0.1')
+    // It may have stalled again by the time that this is looked at.
+    await until('moved', () => rig.events.length >= 2)
+    expect(rig.kinds()).toMatch(/^stalled 0\.0, moved 0\.1(,|$)/)
     expect(rig.sampler.state(target).length).toBe(samplerHeadFields + 8)
   })
 
