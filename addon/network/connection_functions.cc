@@ -27,6 +27,23 @@ Napi::Object Failed(Napi::Env env, const char* call, int error) {
   return result;
 }
 
+// Of many things that are sent, the first that failed.
+class FirstFailure {
+ public:
+  void Note(const char* call, int error) {
+    if (error == 0 || error_ != 0) return;
+    error_ = error;
+    call_ = call;
+  }
+
+  // undefined where nothing did.
+  Napi::Value Told(Napi::Env env) const { return error_ == 0 ? env.Undefined() : Napi::Value(Failed(env, call_, error_)); }
+
+ private:
+  int error_ = 0;
+  const char* call_ = nullptr;
+};
+
 // restoreConnections(connections)
 Napi::Value RestoreConnections(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -81,19 +98,16 @@ Napi::Value HintResend(const Napi::CallbackInfo& info) {
   const auto times = ReadInteger(env, info[1], "times", 1, kMostHints);
   if (!times) return {};
   RawSender sender(RawSender::Kind::kIcmp);
-  int first_error = 0;
-  const char* first_call = nullptr;
+  FirstFailure failure;
   // Round by round: the peers have until the next to be done with whatever they were at.
   for (int64_t round = 0; round < *times; ++round) {
     for (const TcpConnection& connection : *connections) {
       const char* call = nullptr;
       const int error = sender.Send(connection.local, connection.remote, UnreachableMessage(connection).bytes(), &call);
-      if (error == 0 || first_error != 0) continue;
-      first_error = error;
-      first_call = call;
+      failure.Note(call, error);
     }
   }
-  return first_error == 0 ? env.Undefined() : Napi::Value(Failed(env, first_call, first_error));
+  return failure.Told(env);
 }
 
 // resendSent(connections)
@@ -102,8 +116,7 @@ Napi::Value ResendSent(const Napi::CallbackInfo& info) {
   const auto connections = ReadConnections(env, info[0]);
   if (!connections) return {};
   RawSender sender(RawSender::Kind::kTcp);
-  int first_error = 0;
-  const char* first_call = nullptr;
+  FirstFailure failure;
   for (const TcpConnection& connection : *connections) {
     size_t offset = 0;
     for (int count = 0; count < kMostSegments && offset < connection.sent(); ++count) {
@@ -111,12 +124,10 @@ Napi::Value ResendSent(const Napi::CallbackInfo& info) {
       offset += segment.payload_bytes();
       const char* call = nullptr;
       const int error = sender.Send(connection.local, connection.remote, segment.bytes(), &call);
-      if (error == 0 || first_error != 0) continue;
-      first_error = error;
-      first_call = call;
+      failure.Note(call, error);
     }
   }
-  return first_error == 0 ? env.Undefined() : Napi::Value(Failed(env, first_call, first_error));
+  return failure.Told(env);
 }
 
 // askPeers(connections)
@@ -125,16 +136,13 @@ Napi::Value AskPeers(const Napi::CallbackInfo& info) {
   const auto connections = ReadConnections(env, info[0]);
   if (!connections) return {};
   RawSender sender(RawSender::Kind::kTcp);
-  int first_error = 0;
-  const char* first_call = nullptr;
+  FirstFailure failure;
   for (const TcpConnection& connection : *connections) {
     const char* call = nullptr;
     const int error = sender.Send(connection.local, connection.remote, SentSegment(connection, connection.sent()).bytes(), &call);
-    if (error == 0 || first_error != 0) continue;
-    first_error = error;
-    first_call = call;
+    failure.Note(call, error);
   }
-  return first_error == 0 ? env.Undefined() : Napi::Value(Failed(env, first_call, first_error));
+  return failure.Told(env);
 }
 
 // resetConnection(descriptor)

@@ -7,7 +7,7 @@ import { adoptInto } from './adopter.js'
 import { noteStore } from './adoption-notes.js'
 import type { RecoveredSession, RecoveryTarget } from './recover.js'
 import type { Succession } from './succession.js'
-import { box, closeAll, expectOneServer, Gate, lookOut, Node, recoverUntilOver, stepOf, stepsOf, stopped, takeOverAfterMs } from './testing/succession-cluster.js'
+import { box, closeAll, expectOneServer, Gate, lookOut, Node, recoverUntilOver, stepOf, stepsOf, stepsToAdopted, stopped, takeOverAfterMs } from './testing/succession-cluster.js'
 import { payloadOf, smallGeometry } from './testing/victim.js'
 
 describe.each([['a node', undefined], ['a box', box]] as const)('the recoverer of %s', async (_, target) => {
@@ -88,15 +88,7 @@ describe.each([['a node', undefined], ['a box', box]] as const)('the recoverer o
 })
 
 describe('a recoverer that dies when its claim says adopted, and its note does not yet', async () => {
-  const steps = await (async () => {
-    for (let i = 0; ; i++) {
-      const cluster = await stopped(i)
-      const isThere = stepOf(cluster, { kind: 'node' }) === 'adopted'
-      const state = cluster.r.notes.all()[0]?.state
-      closeAll(cluster)
-      if (isThere) return state === 'adopting' ? i : expect.unreachable()
-    }
-  })()
+  const steps = await stepsToAdopted()
 
   it('is succeeded soon once it is up again, and says that it has given up: nobody waits for as long as for one that says nothing', async () => {
     const cluster = await stopped(steps, undefined, 3_600_000)

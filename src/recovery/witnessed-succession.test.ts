@@ -4,21 +4,12 @@ import { Simulation } from '../fabric/mock/simulation.js'
 import { decodeClaim, encodeClaim, type ClaimStep } from '../region/control.js'
 import { control, controlPairOffset } from '../region/layout.js'
 import { ControlWords } from '../region/region.js'
-import { closeAll, expectOneServer, Gate, lookOut, Node, recoverUntilOver, stepOf, stopped } from './testing/succession-cluster.js'
+import { closeAll, expectOneServer, Gate, lookOut, Node, recoverUntilOver, stepOf, stepsToAdopted, stopped } from './testing/succession-cluster.js'
 import { smallGeometry } from './testing/victim.js'
 import { writtenIn } from './witness.js'
 
 describe('a recoverer whose claim says adopted, and whose note does not', async () => {
-  /** How many steps it takes to come there. */
-  const steps = await (async () => {
-    for (let i = 0; ; i++) {
-      const cluster = await stopped(i)
-      const isThere = stepOf(cluster, { kind: 'node' }) === 'adopted'
-      const state = cluster.r.notes.all()[0]?.state
-      closeAll(cluster)
-      if (isThere) return state === 'adopting' ? i : expect.unreachable()
-    }
-  })()
+  const steps = await stepsToAdopted()
   const ofItsRecoverer = await (async () => {
     const cluster = await stopped(steps)
     const gate = new Gate(Infinity)

@@ -226,3 +226,16 @@ export function expectOneServer(cluster: Cluster, only?: string): void {
   for (const error of [...r.errors, ...q.errors, ...p.errors, ...s.errors]) expect(isBackdoorsError(error) && error.code).toBeOneOf(r.daemon.fenced ? ['CLAIM_LOST', 'FENCED'] : ['CLAIM_LOST'])
   closeAll(cluster)
 }
+
+/** How many steps R takes until its claim says `adopted`, and its note does not yet. */
+export async function stepsToAdopted(): Promise<number> {
+  for (let steps = 0; ; steps++) {
+    const cluster = await stopped(steps)
+    const isThere = stepOf(cluster, { kind: 'node' }) === 'adopted'
+    const state = cluster.r.notes.all()[0]?.state
+    closeAll(cluster)
+    if (!isThere) continue
+    if (state !== 'adopting') throw new Error(`its note says ${String(state)} already`)
+    return steps
+  }
+}
